@@ -1,4 +1,8 @@
-"""Files of an SSH server: ours beside QEMU's driver, who is let in, a server that is killed, and that no password is shown."""
+"""Files of an SSH server: ours beside QEMU's driver, who is let in, a server that is killed, and that no password is shown.
+
+Environment:
+    CAIRN_TEST_KILLS   how often the server is killed while a disk is in use (3)
+"""
 
 import base64
 import getpass
@@ -13,11 +17,13 @@ import nbd
 
 from harness import (KIB, MIB, Daemon, QmpError, blockdev, export_options, face, free_port, main, peer, proof, raw_image, tcp_listening,
                      wait_for)
+from workload import Disk
 
 IMG, IO = face("img"), face("io")
 NEEDS = ("/usr/sbin/sshd", "ssh-agent", "ssh-keygen")
 PASSPHRASE, WRONG = "5ec4e7 pa55ph4ase", "w4ong pa55ph4ase"
 USER = getpass.getuser()
+KILLS = int(os.environ.get("CAIRN_TEST_KILLS", "3"))
 
 
 class Server:
@@ -294,6 +300,63 @@ def _(place):
     # What was not flushed is there or not.
     assert found[4096:] == expected[4096:] and found[:4096] in (expected[:4096], b"\xaa" * 4096)
     server.ok([*IMG, "check", server.url(disk)])
+
+
+@proof("a disk in use survives that its server is killed and started again", NEEDS)
+def _(place):
+    server, size = Server(place), 4 * MIB
+    paths = {form: place.path(f"disk.{form}") for form in ("raw", "qcow2")}
+    for form, path in paths.items():
+        server.ok([*IMG, "create", "-q", "-f", form, server.url(path), str(size)])
+    nodes = [words for form, path in paths.items()
+             for words in blockdev(form, form, file=server.options(path, **{"reconnect-delay": 60}))]
+    daemon = Daemon(place, *nodes, *export_options("raw"), *export_options("qcow2"), env=server.env)
+    disks = [Disk(place, daemon.uri(form), size) for form in paths]
+    for turn in range(KILLS + 1):
+        for step in range(150):
+            if turn and step == 20:
+                place.tell("the server is killed")
+                server.kill()
+                server.start()
+            for disk in disks:
+                disk.step()
+    for disk in disks:
+        disk.handle.flush()
+        disk.handle.shutdown()
+    daemon.stop()
+    assert open(paths["raw"], "rb").read() == disks[0].expected
+    server.ok([*IMG, "check", server.url(paths["qcow2"])])
+    server.ok([*IMG, "convert", "-O", "raw", server.url(paths["qcow2"]), place.path("out.raw")])
+    assert open(place.path("out.raw"), "rb").read() == disks[1].expected
+
+
+@proof("a server that comes back too late fails requests in time, and then is there again", NEEDS)
+def _(place):
+    server, disk = Server(place), raw_image(place, size=MIB)
+    daemon = Daemon(place, *blockdev("raw", "n", file=server.options(disk, **{"reconnect-delay": 1})), *export_options("n"),
+                    env=server.env)
+    handle = nbd.NBD()
+    handle.connect_uri(daemon.uri("n"))
+    handle.pwrite(b"x" * 512, 0)
+    server.kill()
+    try:
+        handle.pread(512, 0)
+        raise AssertionError("a request succeeded without its server")
+    except nbd.Error:
+        pass
+    server.start()
+
+    def works():
+        try:
+            return handle.pread(512, 0) == b"x" * 512
+        except nbd.Error:
+            return False
+
+    wait_for("the file", works)
+    # What was written before is made durable with the rest.
+    handle.flush()
+    handle.shutdown()
+    daemon.stop()
 
 
 @proof("files are made by a job, and refused where the server, the user or the folder is not what it should be", NEEDS)

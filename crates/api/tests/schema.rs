@@ -92,7 +92,7 @@ fn is_our_own(path: &str) -> bool {
 }
 
 /// Options of our own, of drivers that QEMU has too.
-const OWN_OPTIONS: [&str; 24] = [
+const OWN_OPTIONS: [&str; 25] = [
     ":ftps.cafile",
     ":ftps.explicit",
     // One type is for both; a server without TLS may lead to one with it.
@@ -115,6 +115,7 @@ const OWN_OPTIONS: [&str; 24] = [
     ":nfs.reconnect-delay",
     ":rbd.timeout",
     ":ssh.known-hosts-file",
+    ":ssh.reconnect-delay",
     ":ssh.key-file",
     ":ssh.key-secret",
     ":ssh.password-secret",

@@ -255,17 +255,18 @@ impl<A> Unflushed<A> {
     /// last flush.
     ///
     /// # Errors
-    /// The flush failed, or one did that nobody had asked for.
+    /// The flush failed, or an earlier one did.
     pub async fn flush(
         &self,
         needless: impl FnOnce() -> bool,
         flush: impl Future<Output = Result<()>>,
     ) -> Result<()> {
-        let failed = self.syncing.lock().await;
+        let mut failed = self.syncing.lock().await;
         match &*failed {
             Some(error) => Err(error.clone()),
             None if self.is_empty() && needless() => Ok(()),
-            None => flush.await,
+            // A server tells of lost data once.
+            None => flush.await.inspect_err(|error| *failed = Some(error.clone())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The way to a server: a connection, and the next one when that is lost. Of nbd, iscsi and nfs.
+//! The way to a server: a connection, and the next one when that is lost. Of nbd, iscsi, nfs and ssh.
 //!
 //! ```text
 //! lost ─▶ requests wait, at most for the delay ─▶ they fail

@@ -25,6 +25,7 @@ mod vsock;
 
 pub use datagram::Datagrams;
 pub use dial::Dial;
+pub use socket::abort;
 pub(crate) use socket::{receive_descriptor, set_nonblocking};
 pub use stream::Stream;
 

@@ -393,6 +393,8 @@ pub struct BlockdevOptionsSsh {
     pub key_secret: Option<String>,
     /// The secret that is the user's password.
     pub password_secret: Option<String>,
+    /// Seconds for which requests wait for a lost server; 0 if absent: they fail at once, and for ever.
+    pub reconnect_delay: Option<u32>,
 }
 
 impl Object for BlockdevOptionsSsh {
@@ -406,6 +408,7 @@ impl Object for BlockdevOptionsSsh {
             key_file: from.optional("key-file")?,
             key_secret: from.optional("key-secret")?,
             password_secret: from.optional("password-secret")?,
+            reconnect_delay: from.optional("reconnect-delay")?,
         })
     }
 
@@ -418,6 +421,7 @@ impl Object for BlockdevOptionsSsh {
         to.put_optional("key-file", &self.key_file);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("reconnect-delay", &self.reconnect_delay);
     }
 }
 object_codec!(BlockdevOptionsSsh);

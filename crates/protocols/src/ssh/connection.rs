@@ -6,8 +6,7 @@
 //! ```
 //!
 //! Laws: a request that was handed over is carried out whether or not its caller waits; when the connection is lost,
-//! every request in flight and every later one ends with an error that says so; it is never opened again: what the server
-//! had answered and not made durable may be lost with it, so that no later flush can succeed.
+//! every request in flight and every later one ends with an error that says so. Another connection is the caller's to make.
 //!
 //! Bounds: requests in flight as [`InFlight`] states, and with them what is queued; a server that keeps one waiting for
 //! longer than [`Patience`] allows is given up, and the connection with it.
@@ -187,6 +186,22 @@ impl Connection {
         lost(&self.name, cause)
     }
 
+    /// Why nothing can be asked for any more, if so.
+    pub fn dead(&self) -> Option<BlockError> {
+        self.requests.dead()
+    }
+
+    /// Ends without waiting for the server.
+    pub fn leave(&self) {
+        self.end(&closed(&self.name));
+    }
+
+    /// Takes back what was sent and has not arrived, and ends.
+    pub fn abort(&self) {
+        self.line.abort();
+        self.end(&self.reason());
+    }
+
     fn reason(&self) -> BlockError {
         self.requests.dead().unwrap_or_else(|| self.lost(&Broken::Closed))
     }
@@ -206,7 +221,7 @@ impl Connection {
 
     /// Ends the session as the protocol has it. Requests still in flight end with an error; there should be none.
     pub async fn close(&self) {
-        let closed = BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name));
+        let closed = closed(&self.name);
         self.requests.kill(&closed);
         let (tell, said) = oneshot::channel();
         if self.queue.send(Outgoing::Goodbye(tell)).is_ok() {
@@ -220,8 +235,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)));
+        self.leave();
     }
+}
+
+/// The error of requests after the end.
+fn closed(name: &str) -> BlockError {
+    BlockError::new(ErrorKind::Closed, format!("'{name}' is closed"))
 }
 
 /// The error of a connection that is lost.

@@ -1,6 +1,6 @@
 //! The file for a new image: it is there, or is made, before anything is written to it.
 
-use super::connection::Connection;
+use super::connection::{Connection, Patience};
 use super::file::{self, RemoteFile};
 use super::location::Location;
 use super::login::Keys;
@@ -14,7 +14,7 @@ pub(super) fn claim(place: PlaceRequest<'_, ()>) -> Claiming<'_> {
         let location = Location::take(&mut place.location.clone())?;
         let keys = Keys::find(place.objects, &location.proof)?;
         let name = location.filename(&place.location);
-        let connection = file::connect(&location, &keys, &name).await?;
+        let connection = file::connect(&location, &keys, &name, Patience::default()).await?;
         let made = match find_or_make(&connection, &location.path).await {
             Ok(made) => made,
             Err(error) => {

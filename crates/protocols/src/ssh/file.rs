@@ -16,13 +16,8 @@ use std::sync::Arc;
 /// Permissions of a file that is made, less those that the server's umask takes.
 const NEW_MODE: u32 = 0o644;
 
-/// Connects to the server of a file.
-pub(super) async fn connect(location: &Location, keys: &Keys, name: &str) -> Result<Arc<Connection>> {
-    connect_patiently(location, keys, name, Patience::default()).await
-}
-
-/// The same, with another patience.
-pub(super) async fn connect_patiently(
+/// Connects to the server of a file, whose name is for messages.
+pub(super) async fn connect(
     location: &Location,
     keys: &Keys,
     name: &str,

@@ -10,6 +10,7 @@ use crate::uri::{split_port, unescape};
 use api::{BlockdevOptionsSsh, SshHostKeyCheck, SshHostKeyCheckHashType};
 use block::{BlockError, Opt, Options, Result};
 use rt::net::Address;
+use std::time::Duration;
 
 /// The registered port of the protocol.
 const PORT: u16 = 22;
@@ -27,6 +28,8 @@ pub(super) struct Location {
     pub check: Check,
     /// What the user proves who he is with, by the options' names.
     pub proof: Proof,
+    /// How long requests wait for a lost server; zero: they fail, and no other session is begun.
+    pub reconnect: Duration,
 }
 
 /// What the user proves who he is with: where nothing is named, the agent's keys and the user's own.
@@ -59,6 +62,7 @@ impl Location {
                 key_secret: options.key_secret,
                 password_secret: options.password_secret,
             },
+            reconnect: Duration::from_secs(options.reconnect_delay.unwrap_or(0).into()),
         })
     }
 

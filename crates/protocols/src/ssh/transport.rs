@@ -50,6 +50,11 @@ impl Line {
         // It may have ended already.
         let _ = self.0.shutdown(Shutdown::Both);
     }
+
+    /// The same, and takes back what was sent and has not arrived.
+    pub fn abort(&self) {
+        let _ = rt::net::abort(&self.0);
+    }
 }
 
 impl Drop for Line {

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -203,9 +203,13 @@ pub(super) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()
     Ok(rustix::net::connect(fd, address)?)
 }
 
-/// Takes a TCP socket out of its connection: what waits to be sent is dropped, and the peer is sent a reset. Fails for others.
-pub(super) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(rustix::net::connect_unspec(fd)?)
+/// Takes a TCP socket, also one that another runtime has, out of its connection: what waits to be sent is dropped, and the peer is sent
+/// a reset.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn abort(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::connect_unspec(socket)?)
 }
 
 /// Binds a TCP socket to an address that it connects from, also where an earlier connection from there lingers.

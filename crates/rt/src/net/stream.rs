@@ -232,10 +232,11 @@ impl Stream {
     /// Ends both directions, and takes back what was sent and has not arrived: the other end of a TCP connection sees a reset, and
     /// nothing that it has not received yet comes later. What is no TCP connection is only ended.
     pub fn abort(&self) -> io::Result<()> {
-        if self.kind == Kind::Socket && socket::disconnect(self.source.as_fd()).is_ok() {
-            return Ok(());
+        if self.kind == Kind::Socket && socket::abort(self.source.as_fd()).is_ok() {
+            Ok(())
+        } else {
+            self.shutdown()
         }
-        self.shutdown()
     }
 
     /// Ends the sending direction: the other end sees the end of what was sent.

@@ -4,7 +4,7 @@ use super::*;
 use sftp::{Attributes, Kind, Received, Reply, Request as Asked, StatusCode, Version};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const SIZE: usize = 100_000;
 

@@ -1,7 +1,7 @@
 //! The driver against correct and faulty servers, all in this process.
 
-use super::connection::{Connection, Patience};
-use super::file::{RemoteFile, connect_patiently};
+use super::connection::Connection;
+use super::file::connect as connect_patiently;
 use super::host_key::Check;
 use super::location::Proof;
 use super::login::Keys;
@@ -14,6 +14,7 @@ use std::time::Duration;
 mod faulty;
 mod names;
 mod proper;
+mod reconnect;
 mod server;
 
 /// Patience of tests in which nothing is to go wrong; nobody waits for it.
@@ -38,6 +39,7 @@ fn location(port: u16) -> Location {
         path: PATH.to_owned(),
         check: Check::None,
         proof: Proof::default(),
+        reconnect: Duration::ZERO,
     }
 }
 
@@ -50,10 +52,16 @@ async fn connect(port: u16, wait: Duration) -> Result<Arc<Connection>> {
 
 /// The driver on the server's file.
 async fn open(server: &Server, wait: Duration) -> Result<SshDriver> {
-    let location = location(server.address.port());
+    open_at(location(server.address.port()), wait).await
+}
+
+/// The driver on the file of a location.
+async fn open_at(location: Location, wait: Duration) -> Result<SshDriver> {
     let connection = connect(location.port, wait).await?;
     let file = RemoteFile::open(&connection, &location.path, true).await?;
-    SshDriver::new(location, Keys::default(), connection, file, false).await
+    let login = Login { location, keys: Keys::default(), patience: patience(wait) };
+    let link = Link::new(login, connection, file, true, false).await?;
+    Ok(SshDriver { link })
 }
 
 /// Bytes that differ from their neighbours.

@@ -2,6 +2,7 @@
 
 use super::*;
 use russh::keys::PublicKey;
+use std::sync::atomic::Ordering;
 
 const SIZE: usize = 100_000;
 
