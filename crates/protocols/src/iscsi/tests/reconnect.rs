@@ -80,7 +80,8 @@ fn a_flush_fails_where_what_it_is_for_can_not_be_written_again() {
 
 #[test]
 fn another_unit_and_one_that_lacks_something_is_not_taken_for_the_old_one() {
-    let changes: [(fn(&mut Rules), &str); 4] = [
+    type Change = fn(&mut Rules);
+    let changes: [(Change, &str); 4] = [
         (|rules| rules.capacity.0 -= 1, "less space"),
         (|rules| rules.serial = *b"dish", "another identity"),
         (|rules| rules.durable_writes = false, "fewer features"),
