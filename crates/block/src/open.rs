@@ -17,7 +17,7 @@ use crate::notice::Notices;
 use crate::options::{Opt, Options};
 use crate::policy::{Grant, Limits, Policy};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
-use rt::{BoxFuture, BufMut};
+use rt::{BoxFuture, BufMut, Errno};
 use std::sync::Arc;
 
 /// Levels that are opened by one task. Deeper ones get a task of their own, and with it a stack of their own.
@@ -554,7 +554,11 @@ impl Graph {
     pub async fn probe(&self, file: &Node) -> Result<Option<&'static DriverType>> {
         let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
         let (head, result) = file.read(0, BufMut::with_len(head)).await;
-        result?;
+        match result {
+            // A drive without a medium looks like nothing, and one may be inserted later.
+            Err(e) if e.errno() == Errno::NOMEDIUM.raw_os_error() => return Ok(None),
+            result => result?,
+        }
         Ok(self.registry().probe(&Glimpse { head: &head, filename: &file.filename() }))
     }
 }

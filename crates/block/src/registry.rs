@@ -234,12 +234,12 @@ impl Registry {
     }
 }
 
-/// The position of a protocol prefix's colon: only letters, digits, `+`, `-` and `.` may stand before it, and a
+/// The position of a protocol prefix's colon: only letters, digits, `+`, `-`, `.` and `_` may stand before it, and a
 /// slash before it makes the whole a path.
 fn prefix_end(filename: &str) -> Option<usize> {
     let colon = filename.find(':')?;
     let before = &filename[..colon];
-    let plain = before.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let plain = before.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_'));
     (plain && !before.is_empty()).then_some(colon)
 }
 
@@ -250,6 +250,7 @@ mod tests {
     #[test]
     fn a_slash_before_the_colon_makes_a_path() {
         assert_eq!(prefix_end("nbd://host"), Some(3));
+        assert_eq!(prefix_end("host_device:/dev/sda"), Some(11));
         assert_eq!(prefix_end("./a:b"), None);
         assert_eq!(prefix_end("a.img"), None);
         assert_eq!(prefix_end(":x"), None);

@@ -1,5 +1,5 @@
-//! Protocols: blkdebug, blklogwrites, blkverify, file, ftp, ftps, host_device, http, https, iscsi, nbd, nfs, null-aio, null-co, quorum,
-//! rbd, s3, ssh, tftp, vvfat.
+//! Protocols: blkdebug, blklogwrites, blkverify, file, ftp, ftps, host_cdrom, host_device, host_floppy, http, https, iscsi, nbd, nfs,
+//! null-aio, null-co, quorum, rbd, s3, ssh, tftp, vvfat.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Those that speak to servers are
 //! features of this crate; where one is left out, its names stay known ([`absent`]).
@@ -85,7 +85,9 @@ pub const DRIVERS: &[DriverType] = &[
     blklogwrites::BLKLOGWRITES,
     blkverify::BLKVERIFY,
     file::FILE,
+    file::HOST_CDROM,
     file::HOST_DEVICE,
+    file::HOST_FLOPPY,
     ftp::FTP,
     ftp::FTPS,
     http::HTTP,

@@ -126,6 +126,19 @@ pub struct FileStat {
     pub changed_ns: i64,
 }
 
+/// What a CD drive says of its disc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disc {
+    /// There is one, or the drive can't tell.
+    Present,
+    /// There is none.
+    Missing,
+    /// The tray is open.
+    TrayOpen,
+    /// The drive is not ready: it may be looking at a disc.
+    NotReady,
+}
+
 /// An open file.
 pub trait RawFile: Send + Sync + 'static {
     /// Reads at once what can be read without waiting. The count may be short; 0 is the end of the file.
@@ -170,6 +183,11 @@ pub trait RawFile: Send + Sync + 'static {
         len: u64,
     ) -> BoxFuture<'a, io::Result<()>> {
         let _ = (off, source, source_off, len);
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    /// What the CD drive that this is says of its disc; `Unsupported` where it is none.
+    fn disc(&self) -> BoxFuture<'_, io::Result<Disc>> {
         Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
     }
 

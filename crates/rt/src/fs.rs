@@ -120,6 +120,12 @@ pub fn kind(name: &str) -> io::Result<FileKind> {
     Ok(osfile::file_stat(&stat).kind)
 }
 
+/// Whether a CD drive has this name, with a disc in it or without; waits where it must. It can be asked outside of a runtime, too.
+pub fn is_cd_drive(name: &str) -> bool {
+    let path = Path::new(name);
+    held::stat(path).is_none() && osfile::is_cd_drive(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

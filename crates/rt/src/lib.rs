@@ -70,7 +70,7 @@ use std::pin::Pin;
 pub use blocking::{blocking, compute};
 pub use buf::{Buf, BufMut};
 pub use config::{Config, Engine, MAX_WORKERS};
-pub use file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
+pub use file::{Allocate, Disc, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
 pub use runtime::{Runtime, block_on_control, configure};
 /// The system's error numbers.
 pub use rustix::io::Errno;

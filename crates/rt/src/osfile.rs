@@ -10,7 +10,9 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Stat};
 use crate::blocking::blocking;
 use crate::buf::{Buf, BufMut};
 use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
-use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
+use crate::file::{
+    Allocate, Disc, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try,
+};
 use crate::op::{Action, Op};
 use crate::perform::perform;
 use crate::{BoxFuture, held, sys};
@@ -20,6 +22,9 @@ const BLKSSZGET: u64 = 0x1268;
 const BLKDISCARD: u64 = 0x1277;
 const BLKZEROOUT: u64 = 0x127f;
 const BLKROGET: u64 = 0x125e;
+/// Asks a CD drive for its state; the argument says which disc of a changer: the current one.
+const CDROM_DRIVE_STATUS: u64 = 0x5326;
+const CDSL_CURRENT: libc::c_int = libc::c_int::MAX;
 const FS_IOC_GETFLAGS: u64 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
 const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
@@ -32,12 +37,13 @@ type FileCloneRange = [u64; 4];
 /// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
 type FileAttributes = [u32; 7];
 /// All requests to devices and file systems that this module makes, but for sharing (FICLONERANGE): a confined process copies.
-pub(crate) const REQUESTS: [u64; 9] = [
+pub(crate) const REQUESTS: [u64; 10] = [
     BLKGETSIZE64,
     BLKSSZGET,
     BLKDISCARD,
     BLKZEROOUT,
     BLKROGET,
+    CDROM_DRIVE_STATUS,
     FS_IOC_GETFLAGS,
     FS_IOC_SETFLAGS,
     FS_IOC_FSGETXATTR,
@@ -306,6 +312,27 @@ fn refuse_read_only_device(fd: BorrowedFd<'_>, kind: FileKind, options: &OpenOpt
     }
 }
 
+/// What a CD drive says of its disc.
+fn disc(fd: BorrowedFd<'_>) -> io::Result<Disc> {
+    match sys::ioctl_number(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) {
+        Ok(1) => Ok(Disc::Missing),
+        Ok(2) => Ok(Disc::TrayOpen),
+        Ok(3) => Ok(Disc::NotReady),
+        Ok(_) => Ok(Disc::Present),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL | libc::ENOSYS)) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a CD drive has this name, with a disc or without; waits where it must.
+pub(crate) fn is_cd_drive(path: &Path) -> bool {
+    let block = sys::stat(path).is_ok_and(|stat| kind_of(stat.st_mode) == FileKind::Block);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    block && sys::open(path, flags, 0).is_ok_and(|fd| disc(fd.as_fd()).is_ok())
+}
+
 fn lock_kind(exclusive: bool) -> libc::c_int {
     if exclusive { libc::F_WRLCK } else { libc::F_RDLCK }
 }
@@ -472,6 +499,11 @@ impl RawFile for OsFile {
             })
             .await
         })
+    }
+
+    fn disc(&self) -> BoxFuture<'_, io::Result<Disc>> {
+        let fd = self.fd.clone();
+        Box::pin(blocking(move || disc(fd.as_fd())))
     }
 
     fn descriptor(&self) -> Option<Arc<OwnedFd>> {

@@ -148,6 +148,12 @@ pub(crate) fn ioctl_get<T: Default>(fd: BorrowedFd<'_>, request: u64) -> io::Res
     Ok(answer)
 }
 
+/// An ioctl that takes a number, and answers one.
+pub(crate) fn ioctl_number(fd: BorrowedFd<'_>, request: u64, number: libc::c_int) -> io::Result<libc::c_int> {
+    // SAFETY: callers pass requests that take a number in place of a pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, libc::c_long::from(number)) })
+}
+
 /// An ioctl that reads a value.
 pub(crate) fn ioctl_set<T>(fd: BorrowedFd<'_>, request: u64, value: &T) -> io::Result<()> {
     // SAFETY: callers pass requests that read one `T`.

@@ -34,8 +34,12 @@ pub enum BlockdevDriver {
     Ftp,
     /// The same in TLS.
     Ftps,
+    /// A CD drive of the host, with a disc in it or without.
+    HostCdrom,
     /// A block device of the host.
     HostDevice,
+    /// A floppy drive of the host, as programs of earlier days say it.
+    HostFloppy,
     /// A file of a web server, to be read.
     Http,
     /// The same in TLS.
@@ -105,7 +109,9 @@ impl Enumeration for BlockdevDriver {
         ("file", Self::File),
         ("ftp", Self::Ftp),
         ("ftps", Self::Ftps),
+        ("host_cdrom", Self::HostCdrom),
         ("host_device", Self::HostDevice),
+        ("host_floppy", Self::HostFloppy),
         ("http", Self::Http),
         ("https", Self::Https),
         ("iscsi", Self::Iscsi),
@@ -334,8 +340,12 @@ pub enum BlockdevOptionsBranch {
     Ftp(BlockdevOptionsCurlFtp),
     /// `ftps`.
     Ftps(BlockdevOptionsCurlFtps),
+    /// `host_cdrom`.
+    HostCdrom(BlockdevOptionsFile),
     /// `host_device`.
     HostDevice(BlockdevOptionsFile),
+    /// `host_floppy`.
+    HostFloppy(BlockdevOptionsFile),
     /// `http`.
     Http(BlockdevOptionsCurlHttp),
     /// `https`.
@@ -407,7 +417,9 @@ impl BlockdevOptionsBranch {
             Self::File(_) => BlockdevDriver::File,
             Self::Ftp(_) => BlockdevDriver::Ftp,
             Self::Ftps(_) => BlockdevDriver::Ftps,
+            Self::HostCdrom(_) => BlockdevDriver::HostCdrom,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::HostFloppy(_) => BlockdevDriver::HostFloppy,
             Self::Http(_) => BlockdevDriver::Http,
             Self::Https(_) => BlockdevDriver::Https,
             Self::Iscsi(_) => BlockdevDriver::Iscsi,
@@ -452,7 +464,9 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::Ftp => Self::Ftp(Object::take(from)?),
             BlockdevDriver::Ftps => Self::Ftps(Object::take(from)?),
+            BlockdevDriver::HostCdrom => Self::HostCdrom(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::HostFloppy => Self::HostFloppy(Object::take(from)?),
             BlockdevDriver::Http => Self::Http(Object::take(from)?),
             BlockdevDriver::Https => Self::Https(Object::take(from)?),
             BlockdevDriver::Iscsi => Self::Iscsi(Object::take(from)?),
@@ -497,7 +511,9 @@ impl BlockdevOptionsBranch {
             Self::File(inner) => inner.put(to),
             Self::Ftp(inner) => inner.put(to),
             Self::Ftps(inner) => inner.put(to),
+            Self::HostCdrom(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
+            Self::HostFloppy(inner) => inner.put(to),
             Self::Http(inner) => inner.put(to),
             Self::Https(inner) => inner.put(to),
             Self::Iscsi(inner) => inner.put(to),

@@ -327,8 +327,12 @@ pub enum BlockStatsSpecific {
     Ftp,
     /// `ftps`.
     Ftps,
+    /// `host_cdrom`.
+    HostCdrom,
     /// `host_device`.
     HostDevice(BlockStatsSpecificFile),
+    /// `host_floppy`.
+    HostFloppy,
     /// `http`.
     Http,
     /// `https`.
@@ -400,7 +404,9 @@ impl BlockStatsSpecific {
             Self::File(_) => BlockdevDriver::File,
             Self::Ftp => BlockdevDriver::Ftp,
             Self::Ftps => BlockdevDriver::Ftps,
+            Self::HostCdrom => BlockdevDriver::HostCdrom,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::HostFloppy => BlockdevDriver::HostFloppy,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
             Self::Iscsi => BlockdevDriver::Iscsi,
@@ -445,7 +451,9 @@ impl BlockStatsSpecific {
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::Ftp => Self::Ftp,
             BlockdevDriver::Ftps => Self::Ftps,
+            BlockdevDriver::HostCdrom => Self::HostCdrom,
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::HostFloppy => Self::HostFloppy,
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
             BlockdevDriver::Iscsi => Self::Iscsi,
@@ -490,7 +498,9 @@ impl BlockStatsSpecific {
             Self::File(inner) => inner.put(to),
             Self::Ftp => {}
             Self::Ftps => {}
+            Self::HostCdrom => {}
             Self::HostDevice(inner) => inner.put(to),
+            Self::HostFloppy => {}
             Self::Http => {}
             Self::Https => {}
             Self::Iscsi => {}

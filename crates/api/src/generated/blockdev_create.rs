@@ -555,8 +555,12 @@ pub enum BlockdevCreateOptions {
     Ftp,
     /// `ftps`.
     Ftps,
+    /// `host_cdrom`.
+    HostCdrom,
     /// `host_device`.
     HostDevice,
+    /// `host_floppy`.
+    HostFloppy,
     /// `http`.
     Http,
     /// `https`.
@@ -628,7 +632,9 @@ impl BlockdevCreateOptions {
             Self::File(_) => BlockdevDriver::File,
             Self::Ftp => BlockdevDriver::Ftp,
             Self::Ftps => BlockdevDriver::Ftps,
+            Self::HostCdrom => BlockdevDriver::HostCdrom,
             Self::HostDevice => BlockdevDriver::HostDevice,
+            Self::HostFloppy => BlockdevDriver::HostFloppy,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
             Self::Iscsi => BlockdevDriver::Iscsi,
@@ -673,7 +679,9 @@ impl BlockdevCreateOptions {
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::Ftp => Self::Ftp,
             BlockdevDriver::Ftps => Self::Ftps,
+            BlockdevDriver::HostCdrom => Self::HostCdrom,
             BlockdevDriver::HostDevice => Self::HostDevice,
+            BlockdevDriver::HostFloppy => Self::HostFloppy,
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
             BlockdevDriver::Iscsi => Self::Iscsi,
@@ -718,7 +726,9 @@ impl BlockdevCreateOptions {
             Self::File(inner) => inner.put(to),
             Self::Ftp => {}
             Self::Ftps => {}
+            Self::HostCdrom => {}
             Self::HostDevice => {}
+            Self::HostFloppy => {}
             Self::Http => {}
             Self::Https => {}
             Self::Iscsi => {}

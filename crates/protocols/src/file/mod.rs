@@ -1,4 +1,4 @@
-//! `file` and `host_device`: a regular file, or a block or character device of this machine.
+//! `file`, `host_device`, `host_cdrom` and `host_floppy`: a regular file, or a block or character device of this machine.
 //!
 //! ```text
 //! Node ─▶ FileDriver ─▶ rt::File  (data; replaced when the node turns writable or read-only)
@@ -12,8 +12,10 @@
 //!   errors count as a failed sync's. Of a lack of space, another open file knows whether anything was lost;
 //! - a FIFO, directory or socket is refused, never waited on.
 mod create;
+mod device;
 mod lock;
 mod open;
+mod space;
 
 use api::{
     BlockStatsSpecific, BlockStatsSpecificFile, BlockdevOptionsFile, ImageInfoSpecific,
@@ -25,9 +27,10 @@ use block::{
     Flags, Identity, Open, Options, PLAIN, Perms, PlainNames, Reopened, Request, RequestLimits, Result,
     Source, Undo, Want,
 };
+use device::Kind;
 use lock::Locks;
 use parking_lot::Mutex;
-use rt::{Allocate, BoxFuture, Buf, BufMut, Errno, File, FileExtent, FileKind, Try};
+use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, Try};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -59,6 +62,26 @@ pub const HOST_DEVICE: DriverType = DriverType {
     ..DriverType::PROTOCOL
 };
 
+/// The `host_cdrom` driver: a CD drive, with a disc in it or without.
+pub const HOST_CDROM: DriverType = DriverType {
+    name: "host_cdrom",
+    prefixes: &["host_cdrom:"],
+    plain_names: PlainNames::Some(rt::fs::is_cd_drive),
+    parse_filename: Some(open::parse_device_name),
+    adapt: Some(open::adapt),
+    open: &Open(open::open_cd_drive),
+    ..DriverType::PROTOCOL
+};
+
+/// The `host_floppy` driver: what programs of earlier days call a floppy drive. To today's systems it is a device as others.
+pub const HOST_FLOPPY: DriverType = DriverType {
+    name: "host_floppy",
+    prefixes: &["host_floppy:"],
+    plain_names: PlainNames::None,
+    open: &Open(open::open_floppy_drive),
+    ..HOST_DEVICE
+};
+
 /// A file or device that is open.
 pub(crate) struct FileDriver {
     filename: String,
@@ -68,7 +91,7 @@ pub(crate) struct FileDriver {
     /// O_DIRECT; changed only by a reopen.
     direct: AtomicBool,
     given: BlockdevOptionsFile,
-    device: bool,
+    kind: Kind,
     /// Device and inode.
     identity: Identity,
     length: AtomicU64,
@@ -92,7 +115,13 @@ pub(crate) struct FileDriver {
 }
 
 impl FileDriver {
-    fn new(given: BlockdevOptionsFile, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
+    fn new(
+        given: BlockdevOptionsFile,
+        kind: Kind,
+        file: File,
+        direct: bool,
+        locks: Option<Locks>,
+    ) -> Result<Self> {
         let filename = given.filename.clone();
         let what = || format!("Could not open '{filename}'");
         let stat = file.stat().map_err(|e| BlockError::os(what(), &e))?;
@@ -101,7 +130,7 @@ impl FileDriver {
             return Err(BlockError::new(ErrorKind::Limit, format!("'{filename}' is larger than 2^63 bytes")));
         }
         Ok(Self {
-            device: stat.kind != FileKind::Regular,
+            kind,
             place: PathBuf::from(rt::fs::absolute(&filename)),
             filename,
             file: Arc::new(ArcSwap::from_pointee(file)),
@@ -126,7 +155,8 @@ impl FileDriver {
 
     /// The same file, opened once more for what is asked.
     async fn opened_anew(&self, writable: bool, direct: bool) -> Result<File> {
-        open::reopen(&self.place, &self.file(), &open::open_options(&self.given, writable, direct)).await
+        open::reopen(&self.place, self.kind, &self.file(), &open::open_options(&self.given, writable, direct))
+            .await
     }
 
     fn file(&self) -> File {
@@ -134,7 +164,8 @@ impl FileDriver {
     }
 
     fn error(&self, what: &str, offset: u64, e: &std::io::Error) -> BlockError {
-        BlockError::os(format!("{what} '{}' at {offset:#x} failed", self.filename), e).at(offset)
+        let what = format!("{what} '{}' at {offset:#x} failed", self.filename);
+        if self.is_device() { device::failed(what, e) } else { BlockError::os(what, e) }.at(offset)
     }
 
     fn grown(&self, end: u64) {
@@ -182,74 +213,6 @@ impl FileDriver {
         self.no_durable_write.store(true, Relaxed);
         file.sync(true).await.map_err(|e| lost(&e))
     }
-
-    async fn punch(&self, offset: u64, len: u64) -> Result<()> {
-        self.free(Allocate::PunchHole, &self.no_punch, offset, len).await
-    }
-
-    /// Frees a range in one of two ways, where it has not been refused before.
-    async fn free(&self, mode: Allocate, refused: &AtomicBool, offset: u64, len: u64) -> Result<()> {
-        if refused.load(Relaxed) {
-            return Err(BlockError::unsupported("no holes in this file system"));
-        }
-        self.changed();
-        let result = self.file().allocate(mode, offset, len).await;
-        self.changed();
-        result.map_err(|e| self.fast_path_error(refused, "punching a hole in", offset, &e))
-    }
-
-    /// An unsupported fast path is remembered and reported as such, so that the core writes zeroes instead.
-    fn fast_path_error(
-        &self,
-        refused: &AtomicBool,
-        what: &str,
-        offset: u64,
-        e: &std::io::Error,
-    ) -> BlockError {
-        let error = self.error(what, offset, e);
-        // Devices need whole sectors: another range may work.
-        if self.device && error.kind() == ErrorKind::Invalid {
-            return BlockError::unsupported(error.message());
-        }
-        if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid)
-            || error.errno() == Errno::NOTTY.raw_os_error()
-        {
-            refused.store(true, Relaxed);
-            return BlockError::unsupported(error.message());
-        }
-        error
-    }
-
-    async fn zero(&self, offset: u64, len: u64, request: Request) -> Result<()> {
-        let (unmap, no_fallback) = (request.has(Flags::MAY_UNMAP), request.has(Flags::NO_FALLBACK));
-        if unmap {
-            match self.punch(offset, len).await {
-                Err(e) if e.kind() == ErrorKind::Unsupported => {}
-                other => return other,
-            }
-        }
-        // A device's zeroes may be written by the kernel, no faster than data. And Linux takes a loop device that can't
-        // zero in place for one that can't punch from then on: it is asked only when no hole can be lost by that.
-        let may_zero = !self.device || self.no_punch.load(Relaxed) && !no_fallback;
-        if may_zero && !self.no_zero_range.load(Relaxed) {
-            self.changed();
-            let result = self.file().allocate(Allocate::ZeroRange, offset, len).await;
-            self.changed();
-            match result.map_err(|e| self.fast_path_error(&self.no_zero_range, "zeroing", offset, &e)) {
-                Err(e) if e.kind() == ErrorKind::Unsupported => {}
-                other => return other,
-            }
-        }
-        if unmap || self.device || self.no_reserve.load(Relaxed) {
-            return Err(BlockError::unsupported("no fast zeroes in this file system"));
-        }
-        // A memory file system can't zero a range, but punch it and reserve it again. If others take the space in between,
-        // that is ENOSPC, with zeroes in the file already.
-        self.punch(offset, len).await?;
-        let result = self.file().allocate(Allocate::ReserveKeepSize, offset, len).await;
-        self.changed();
-        result.map_err(|e| self.fast_path_error(&self.no_reserve, "reserving room in", offset, &e))
-    }
 }
 
 impl Driver for FileDriver {
@@ -259,7 +222,7 @@ impl Driver for FileDriver {
             // Past the page cache a write and a sync were measured to be several times as fast (ext4).
             fua: !self.no_durable_write.load(Relaxed) && !self.direct.load(Relaxed),
             can_write_zeroes: !self.no_zero_range.load(Relaxed) || !self.no_punch.load(Relaxed),
-            grows_with_zeroes: !self.device,
+            grows_with_zeroes: !self.is_device(),
             ..Facts::default()
         }
     }
@@ -272,7 +235,7 @@ impl Driver for FileDriver {
         Box::pin(async move {
             let whole = |kind| Ok(Extent { len, kind });
             let end = self.length();
-            if want != Want::Status || self.device {
+            if want != Want::Status || self.is_device() {
                 return whole(ExtentKind::Stored);
             }
             if offset >= end {
@@ -302,6 +265,10 @@ impl Driver for FileDriver {
     }
 
     fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        // What fails may be looked into, which takes its time.
+        if self.kind == Kind::CdDrive {
+            return Ok(0);
+        }
         match self.file.load().try_read(offset, buf) {
             Try::WouldBlock => Ok(0),
             Try::Done(Ok(got)) => {
@@ -334,8 +301,14 @@ impl Driver for FileDriver {
 
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(async move {
+            if self.kind == Kind::CdDrive {
+                return self.read_disc(offset, buf).await;
+            }
             let (mut buf, result) = self.file().read(offset, buf).await;
             match result {
+                Ok(got) if self.is_device() && offset + (got as u64) < self.length() && got < buf.len() => {
+                    (buf, Err(self.has_shrunk(offset + got as u64)))
+                }
                 Ok(got) => {
                     buf[got..].fill(0);
                     (buf, Ok(()))
@@ -371,7 +344,7 @@ impl Driver for FileDriver {
         Box::pin(async move {
             let end = offset + len;
             self.zero(offset, len, request).await?;
-            if !self.device && end > self.length() {
+            if !self.is_device() && end > self.length() {
                 // By a write of the last zeroes: unlike setting the length it never cuts off what another write has put behind.
                 let last = u64::from(self.file.load().alignment()).min(len);
                 let zeroes = BufMut::zeroed(last as usize).freeze();
@@ -384,7 +357,7 @@ impl Driver for FileDriver {
 
     fn discard(&self, offset: u64, len: u64, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let end = if self.device { offset + len } else { (offset + len).min(self.length()) };
+            let end = if self.is_device() { offset + len } else { (offset + len).min(self.length()) };
             if end <= offset {
                 return Ok(());
             }
@@ -412,14 +385,8 @@ impl Driver for FileDriver {
 
     fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if self.device {
-                return match size == self.length() {
-                    true => Ok(()),
-                    false => Err(BlockError::invalid(format!(
-                        "the size of the device '{}' can't be changed",
-                        self.filename
-                    ))),
-                };
+            if self.is_device() {
+                return self.resize_device(size);
             }
             create::resize(&self.file(), &self.filename, self.length(), size, preallocation).await?;
             self.length.store(size, Release);
@@ -501,6 +468,9 @@ impl Driver for FileDriver {
     }
 
     fn info(&self) -> DriverInfo {
+        if self.kind == Kind::CdDrive {
+            return DriverInfo::default();
+        }
         let specific = Some(ImageInfoSpecific::File(ImageInfoSpecificFile::default()));
         // Memory is to be aligned where requests are.
         let limits = RequestLimits { memory_alignment: Some(1), ..RequestLimits::default() };
@@ -513,9 +483,13 @@ impl Driver for FileDriver {
             discard_nb_failed: self.failed_discards.load(Relaxed),
             discard_bytes_ok: self.discarded_bytes.load(Relaxed),
         };
-        Some(match self.device {
-            true => BlockStatsSpecific::HostDevice(figures),
-            false => BlockStatsSpecific::File(figures),
+        Some(match self.kind {
+            Kind::Regular => BlockStatsSpecific::File(figures),
+            Kind::Device => BlockStatsSpecific::HostDevice(figures),
+            Kind::CdDrive => return None,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Opening files and devices: what their options mean, and the switch between writable and read-only.
 use super::FileDriver;
+use super::device::{self, Kind};
 use super::lock::Locks;
 use api::{BlockdevAioOptions, BlockdevOptionsFile, OnOffAuto};
 use block::{BlockError, ErrorKind, OpenContext, Opened, Options, Result};
@@ -53,7 +54,9 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
 }
 
 pub(super) fn parse_device_name(name: &str) -> Result<Options> {
-    Ok(Options::new().with_str("filename", name.strip_prefix("host_device:").unwrap_or(name)))
+    let prefixes = ["host_device:", "host_cdrom:", "host_floppy:"];
+    let plain = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    Ok(Options::new().with_str("filename", plain.unwrap_or(name)))
 }
 
 /// Whether a block or character device has this name.
@@ -65,23 +68,49 @@ pub(super) fn open_file(
     context: &mut OpenContext,
     given: BlockdevOptionsFile,
 ) -> BoxFuture<'_, Result<Opened>> {
-    Box::pin(open(context, given, false))
+    Box::pin(open(context, given, "file", Kind::Regular))
 }
 
 pub(super) fn open_device(
     context: &mut OpenContext,
     given: BlockdevOptionsFile,
 ) -> BoxFuture<'_, Result<Opened>> {
-    Box::pin(open(context, given, true))
+    Box::pin(open(context, given, "host_device", Kind::Device))
 }
 
-async fn open(context: &mut OpenContext, given: BlockdevOptionsFile, device: bool) -> Result<Opened> {
+pub(super) fn open_floppy_drive(
+    context: &mut OpenContext,
+    given: BlockdevOptionsFile,
+) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(open(context, given, "host_floppy", Kind::Device))
+}
+
+pub(super) fn open_cd_drive(
+    context: &mut OpenContext,
+    given: BlockdevOptionsFile,
+) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        if !context.common().read_only && !context.fall_back_to_read_only() {
+            let text = format!("The device '{}' is not writable: a CD drive only reads", given.filename);
+            return Err(BlockError::new(ErrorKind::ReadOnly, text));
+        }
+        open(context, given, "host_cdrom", Kind::CdDrive).await
+    })
+}
+
+async fn open(
+    context: &mut OpenContext,
+    given: BlockdevOptionsFile,
+    driver: &str,
+    kind: Kind,
+) -> Result<Opened> {
     check_aio(given.aio, context.common().direct)?;
     let locking = given.locking.unwrap_or(OnOffAuto::Auto);
     let filename = given.filename.clone();
     let path = Path::new(&filename);
-    let stat = rt::fs::stat(path).await.map_err(|e| could_not_open(&filename, &e))?;
-    check_kind(&filename, &stat, device)?;
+    let could_not_open = |e: &std::io::Error| could_not_open(&filename, kind, e);
+    let stat = rt::fs::stat(path).await.map_err(|e| could_not_open(&e))?;
+    check_kind(&filename, &stat, driver, kind)?;
     let direct = context.common().direct;
     let open = async |writable| rt::fs::open(path, &open_options(&given, writable, direct)).await;
     let file = match open(!context.common().read_only).await {
@@ -92,8 +121,11 @@ async fn open(context: &mut OpenContext, given: BlockdevOptionsFile, device: boo
         FileKind::Block if refused(&e) && !context.common().read_only => {
             BlockError::os(format!("The device '{filename}' is not writable"), &e)
         }
-        _ => could_not_open(&filename, &e),
+        _ => could_not_open(&e),
     })?;
+    if kind == Kind::CdDrive {
+        device::need_cd_drive(&filename, &file).await?;
+    }
     let locks = if context.common().force_share || locking == OnOffAuto::Off {
         None
     } else {
@@ -101,11 +133,11 @@ async fn open(context: &mut OpenContext, given: BlockdevOptionsFile, device: boo
         match open_for_locks(path, &file, &open_options(&given, false, direct)).await {
             Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
                 .filter(|locks| locking == OnOffAuto::On || locks.possible()),
-            Err(e) if locking == OnOffAuto::On => return Err(could_not_open(&filename, &e)),
+            Err(e) if locking == OnOffAuto::On => return Err(could_not_open(&e)),
             Err(_) => None,
         }
     };
-    let driver = FileDriver::new(given, file, direct, locks)?;
+    let driver = FileDriver::new(given, kind, file, direct, locks)?;
     Ok(Opened { driver: Arc::new(driver), filename: Some(reusable(filename)) })
 }
 
@@ -132,22 +164,21 @@ fn reusable(filename: String) -> String {
     }
 }
 
-fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
-    let wrong = |driver: &str, kind: &str| {
-        Err(BlockError::invalid(format!("'{driver}' driver requires '{filename}' to be {kind}")))
-    };
-    match stat.kind {
-        FileKind::Block | FileKind::Char if device => Ok(()),
-        _ if device => wrong("host_device", "either a character or block device"),
-        FileKind::Regular => Ok(()),
-        _ => wrong("file", "a regular file"),
+fn check_kind(filename: &str, stat: &FileStat, driver: &str, kind: Kind) -> Result<()> {
+    let wrong =
+        |what| Err(BlockError::invalid(format!("'{driver}' driver requires '{filename}' to be {what}")));
+    match (kind, stat.kind) {
+        (Kind::Regular, FileKind::Regular) => Ok(()),
+        (Kind::Regular, _) => wrong("a regular file"),
+        (_, FileKind::Block | FileKind::Char) => Ok(()),
+        _ => wrong("either a character or block device"),
     }
 }
 
 /// Opens the file again with other options, and checks that it is the same file.
-pub(super) async fn reopen(place: &Path, old: &File, options: &OpenOptions) -> Result<File> {
+pub(super) async fn reopen(place: &Path, kind: Kind, old: &File, options: &OpenOptions) -> Result<File> {
     let filename = place.display().to_string();
-    let file = rt::fs::open(place, options).await.map_err(|e| could_not_open(&filename, &e))?;
+    let file = rt::fs::open(place, options).await.map_err(|e| could_not_open(&filename, kind, &e))?;
     let (before, after) = (old.stat()?, file.stat()?);
     if (before.dev, before.ino) != (after.dev, after.ino) {
         let text = format!(
@@ -163,6 +194,7 @@ fn refused(e: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(e), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
-fn could_not_open(filename: &str, e: &std::io::Error) -> BlockError {
-    BlockError::os(format!("Could not open '{filename}'"), e)
+fn could_not_open(filename: &str, kind: Kind, e: &std::io::Error) -> BlockError {
+    let what = format!("Could not open '{filename}'");
+    if kind == Kind::Regular { BlockError::os(what, e) } else { device::failed(what, e) }
 }
