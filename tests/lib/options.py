@@ -506,4 +506,17 @@ def _(place):
         assert shown[0] == shown[1], f"{newer}: {shown}"
 
 
+@proof("protocols whose projects have ended are refused with the reason, by every spelling, and are in no list of what there is")
+def _(place):
+    for name, urls in (("Sheepdog", ("sheepdog:disk", "sheepdog://host/disk", "sheepdog+unix:///disk?socket=s", "sheepdog+tcp://h/d")),
+                       ("Archipelago", ("archipelago:disk", "archipelago:disk/mport=1"))):
+        described = f"driver={name.lower()},volume=disk,vdi=disk"
+        for words in (*(["info", url] for url in urls), ["info", "--image-opts", described], ["convert", urls[0], "x.raw"],
+                      ["info", 'json:{"driver": "raw", "file": {"driver": "%s"}}' % name.lower()],
+                      ["create", "-f", "qcow2", "-b", urls[0], "-F", "raw", "x.qcow2"]):
+            place.refused([*face("img"), *words], f"{name} is not supported", "its project has ended")
+    listed = place.ok([*face("img"), "--help"]).out.rsplit("Formats:", 1)[1].split()
+    assert "file" in listed and not {"sheepdog", "archipelago"} & set(listed), listed
+
+
 main("options")

@@ -48,6 +48,11 @@ pub struct Glimpse<'a> {
 pub trait Opener: Sync {
     /// Reads the driver's own options, leaves those of its children to the context, and opens it.
     fn open<'a>(&self, context: &'a mut OpenContext) -> Result<BoxFuture<'a, Result<Opened>>>;
+
+    /// Whether it opens anything: not where its name is known only so that it can be refused with the reason.
+    fn is_there(&self) -> bool {
+        true
+    }
 }
 
 /// Opens a driver whose own options, beside those of its children, are of the schema's type `O`.
@@ -177,6 +182,14 @@ impl Registry {
     /// All drivers, in order.
     pub fn drivers(&self) -> &[&'static DriverType] {
         &self.drivers
+    }
+
+    /// The names of those that open something, sorted.
+    pub fn names(&self) -> Vec<&'static str> {
+        let there = self.drivers.iter().filter(|driver| driver.open.is_there());
+        let mut names: Vec<_> = there.map(|driver| driver.name).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The driver of this name.

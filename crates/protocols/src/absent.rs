@@ -12,6 +12,10 @@ impl Opener for Absent {
         let text = format!("this program was built without its feature '{feature}', which this driver needs");
         Err(BlockError::unsupported(text))
     }
+
+    fn is_there(&self) -> bool {
+        false
+    }
 }
 
 /// The row of a driver that needs a feature.

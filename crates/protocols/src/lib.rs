@@ -2,7 +2,8 @@
 //! null-aio, null-co, quorum, rbd, s3, ssh, tftp, vvfat.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Those that speak to servers are
-//! features of this crate; where one is left out, its names stay known ([`absent`]).
+//! features of this crate; where one is left out, its names stay known ([`absent`]). So do those of protocols that have ended
+//! ([`retired`]).
 #![forbid(unsafe_code)]
 
 #[cfg(not(all(
@@ -40,6 +41,7 @@ mod quorum;
 mod rbd;
 #[cfg(any(feature = "ftp", feature = "http", feature = "tftp"))]
 mod readahead;
+mod retired;
 #[cfg(feature = "http")]
 mod s3;
 #[cfg(feature = "ssh")]
@@ -99,6 +101,8 @@ pub const DRIVERS: &[DriverType] = &[
     nfs::NFS,
     quorum::QUORUM,
     rbd::RBD,
+    retired::ARCHIPELAGO,
+    retired::SHEEPDOG,
     s3::S3,
     ssh::SSH,
     tftp::TFTP,

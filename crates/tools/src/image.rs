@@ -207,9 +207,7 @@ fn report_corruption(node: &Node, error: &BlockError) {
 
 /// Names of all drivers, sorted.
 pub fn format_names() -> Vec<&'static str> {
-    let mut names: Vec<_> = registry().drivers().iter().map(|driver| driver.name).collect();
-    names.sort_unstable();
-    names
+    registry().names()
 }
 
 impl Image {

@@ -42,10 +42,7 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
             return ExitCode::from(console.finish(0));
         }
         Some(Only::Formats) => {
-            let registry = image::registry();
-            let mut names: Vec<_> = registry.drivers().iter().map(|driver| driver.name).collect();
-            names.sort_unstable();
-            let names = names.join(" ");
+            let names = image::format_names().join(" ");
             outln!(console, "Supported formats: {names}");
             outln!(console, "Supported formats (read-only): {names}");
             return ExitCode::from(console.finish(0));
