@@ -440,7 +440,7 @@ async fn into_target(
     match verify::verify(console, graph, args, sources, &ledger, &source).await {
         Ok(Proven::Same) => Ok(()),
         Ok(Proven::Differs(Difference { at, right })) => {
-            let what = format_args!(
+            let what = format!(
                 "'{}' differs from what was copied to it, from byte {at} on; it is left as it is",
                 args.output
             );

@@ -461,7 +461,7 @@ mod tests {
     fn a_journal_tells_of_what_a_proof_found_right_and_of_nothing_else() {
         let record =
             |start: u64| Record { start: start << 20, len: 1 << 20, digest: Digest([start as u8; 32]) };
-        Sim::boot(Config::seeded(1), Disk::default()).run(async {
+        Sim::boot(Config::seeded(1), Disk::default()).run(async move {
             let mut journal = Journal {
                 path: "/j".into(),
                 about: Dict::new(),
