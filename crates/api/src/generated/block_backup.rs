@@ -45,6 +45,7 @@ impl Object for CbwOptions {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(4);
         to.put_optional("bitmap", &self.bitmap);
         to.put_optional("on-cbw-error", &self.on_cbw_error);
         to.put_optional("cbw-timeout", &self.cbw_timeout);
@@ -84,6 +85,7 @@ impl Object for BlockdevOptionsCbw {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(6);
         to.put_optional("bitmap", &self.bitmap);
         to.put_optional("on-cbw-error", &self.on_cbw_error);
         to.put_optional("cbw-timeout", &self.cbw_timeout);
@@ -135,6 +137,7 @@ impl Object for BackupPerf {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(4);
         to.put_optional("use-copy-range", &self.use_copy_range);
         to.put_optional("max-workers", &self.max_workers);
         to.put_optional("max-chunk", &self.max_chunk);
@@ -201,6 +204,7 @@ impl Object for BackupCommon {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(15);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);
@@ -287,6 +291,7 @@ impl Object for DriveBackup {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(18);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);
@@ -370,6 +375,7 @@ impl Object for BlockdevBackup {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(16);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);

@@ -19,6 +19,7 @@ impl Object for BlockDirtyBitmap {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("node", &self.node);
         to.put("name", &self.name);
     }
@@ -52,6 +53,7 @@ impl Object for BlockDirtyBitmapAdd {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(5);
         to.put("node", &self.node);
         to.put("name", &self.name);
         to.put_optional("granularity", &self.granularity);
@@ -110,6 +112,7 @@ impl Object for BlockDirtyBitmapMerge {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("node", &self.node);
         to.put("target", &self.target);
         to.put("bitmaps", &self.bitmaps);

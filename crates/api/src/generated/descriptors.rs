@@ -55,6 +55,7 @@ impl Object for AddfdInfo {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put("fd", &self.fd);
     }
@@ -76,6 +77,7 @@ impl Object for AddFdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put_optional("fdset-id", &self.fdset_id);
         to.put_optional("opaque", &self.opaque);
     }
@@ -97,6 +99,7 @@ impl Object for RemoveFdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put_optional("fd", &self.fd);
     }
@@ -118,6 +121,7 @@ impl Object for FdsetFdInfo {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("fd", &self.fd);
         to.put_optional("opaque", &self.opaque);
     }
@@ -139,6 +143,7 @@ impl Object for FdsetInfo {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put("fds", &self.fds);
     }

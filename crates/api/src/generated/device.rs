@@ -25,6 +25,7 @@ impl Object for EjectArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put_optional("force", &self.force);
@@ -53,6 +54,7 @@ impl Object for BlockdevOpenTrayArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put_optional("force", &self.force);
@@ -75,6 +77,7 @@ impl Object for BlockdevCloseTrayArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
     }
@@ -114,6 +117,7 @@ impl Object for BlockdevInsertMediumArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("id", &self.id);
         to.put("node-name", &self.node_name);
     }
@@ -167,6 +171,7 @@ impl Object for BlockdevChangeMediumArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(6);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put("filename", &self.filename);
@@ -198,6 +203,7 @@ impl Object for ChangeArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("device", &self.device);
         to.put("target", &self.target);
         to.put_optional("arg", &self.arg);
@@ -228,6 +234,7 @@ impl Object for DeviceTrayMoved {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("device", &self.device);
         to.put("id", &self.id);
         to.put("tray-open", &self.tray_open);

@@ -55,6 +55,7 @@ impl Object for VersionTriple {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("major", &self.major);
         to.put("minor", &self.minor);
         to.put("micro", &self.micro);
@@ -77,6 +78,7 @@ impl Object for VersionInfo {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("qemu", &self.qemu);
         to.put("package", &self.package);
     }
@@ -288,6 +290,7 @@ impl Object for SchemaInfoEnum {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("members", &self.members);
         to.put("values", &self.values);
     }
@@ -309,6 +312,7 @@ impl Object for SchemaInfoEnumMember {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("name", &self.name);
         to.put_optional("features", &self.features);
     }
@@ -354,6 +358,7 @@ impl Object for SchemaInfoObject {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("members", &self.members);
         to.put_optional("tag", &self.tag);
         to.put_optional("variants", &self.variants);
@@ -385,6 +390,7 @@ impl Object for SchemaInfoObjectMember {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(4);
         to.put("name", &self.name);
         to.put("type", &self.r#type);
         to.put_optional("default", &self.default);
@@ -408,6 +414,7 @@ impl Object for SchemaInfoObjectVariant {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("case", &self.case);
         to.put("type", &self.r#type);
     }
@@ -471,6 +478,7 @@ impl Object for SchemaInfoCommand {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(3);
         to.put("arg-type", &self.arg_type);
         to.put("ret-type", &self.ret_type);
         to.put_optional("allow-oob", &self.allow_oob);

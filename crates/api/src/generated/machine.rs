@@ -54,6 +54,7 @@ impl Object for StatusInfo {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("running", &self.running);
         to.put("status", &self.status);
     }
@@ -95,6 +96,7 @@ impl Object for DeviceDeleted {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put_optional("device", &self.device);
         to.put("path", &self.path);
     }
@@ -162,6 +164,7 @@ impl Object for Shutdown {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("guest", &self.guest);
         to.put("reason", &self.reason);
     }
@@ -185,6 +188,7 @@ impl Object for Reset {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("guest", &self.guest);
         to.put("reason", &self.reason);
     }
@@ -206,6 +210,7 @@ impl Object for HumanMonitorCommandArguments {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(2);
         to.put("command-line", &self.command_line);
         to.put_optional("cpu-index", &self.cpu_index);
     }

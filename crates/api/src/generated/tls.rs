@@ -42,6 +42,7 @@ impl Object for TlsCredsProperties {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(4);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);
@@ -77,6 +78,7 @@ impl Object for TlsCredsPskProperties {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(5);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);
@@ -116,6 +118,7 @@ impl Object for TlsCredsX509Properties {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(6);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);

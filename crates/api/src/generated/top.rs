@@ -37,6 +37,7 @@ impl Object for TopRates {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(7);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -102,6 +103,7 @@ impl Object for TopCounters {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(14);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -159,6 +161,7 @@ impl Object for TopJob {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(9);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
         to.put("status", &self.status);
@@ -217,6 +220,7 @@ impl Object for TopExport {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(11);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -295,6 +299,7 @@ impl Object for TopDevice {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(17);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -385,6 +390,7 @@ impl Object for TopNode {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(19);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -438,6 +444,7 @@ impl Object for TopLook {
     }
 
     fn put(&self, to: &mut Dict) {
+        to.reserve(6);
         to.put("server", &self.server);
         to.put("interval", &self.interval);
         to.put("jobs", &self.jobs);
