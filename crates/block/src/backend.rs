@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::request::Request;
 use crate::stats::{Account, BackendStats, IoKind};
-use crate::status::Status;
+use crate::status::{Status, Walked};
 use crate::throttle::{IoDirection, ThrottleMember};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
@@ -492,8 +492,8 @@ impl Backend {
     }
 
     /// As [`Backend::status`], of one range after the other from the start of `range` on until it ends or `each` has enough:
-    /// images of many small extents are asked for many of them at once. `each` may not ask for anything itself. Tells where
-    /// it ended, which may be earlier.
+    /// images of many small extents are asked for many of them at once. `each` is called while a part of a driver's tables is
+    /// locked: it does little, takes no lock and asks no node. Tells where it ended, which may be earlier.
     pub async fn statuses(
         &self,
         range: Range<u64>,
@@ -504,29 +504,28 @@ impl Backend {
         if !node.is_active() {
             return Err(node.inactive_error());
         }
-        let (mut at, end, mut told) = (range.start, range.end, 0);
+        let (mut at, end, mut count) = (range.start, range.end, 0);
         self.in_range(&node, IoKind::Read, at, end.saturating_sub(at))?;
-        while at < end && told < TOGETHER {
-            let (next, more) = node.statuses_here(at..end, &mut |status| {
-                told += 1;
+        while at < end && count < TOGETHER {
+            let (next, walked) = node.statuses_here(at..end, &mut |status| {
+                count += 1;
                 each(status)
             });
-            if next == at {
-                match node.status(at, end - at, None).await {
+            at = next;
+            match walked {
+                Walked::Enough => break,
+                Walked::Looks => {}
+                // Who wants all requests to have ended does not wait for several that take their time.
+                Walked::Asks => match node.status_through(at, end - at, None).await {
                     Ok(status) => {
                         at += status.len;
                         each(status.borrowed());
+                        break;
                     }
                     Err(error) if at == range.start => return Err(error),
                     // Whoever asks for it next is told.
-                    Err(_) => {}
-                }
-                // Who wants all requests to have ended does not wait for several that take their time.
-                break;
-            }
-            at = next;
-            if !more {
-                break;
+                    Err(_) => break,
+                },
             }
         }
         Ok(at)
@@ -539,7 +538,7 @@ impl Backend {
     }
 }
 
-/// Once the status of so many ranges is told, a request ends.
+/// A request whose answers came to so many is over: one look at a table may have added many at once.
 const TOGETHER: usize = 256;
 
 /// Whether somebody listens to requests: then each takes the waiting path, which has a span.

@@ -377,12 +377,10 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// As [`Driver::try_map`] for [`Want::Status`], of one extent after the other until `len` bytes are told, `each` answers
-    /// `false`, or as many as one look at its tables gives: a format looks a piece of a table up for all extents in it. `each`
-    /// may not ask the driver for anything.
+    /// `false`, or as many as one look at its tables gives: a format looks a piece of a table up for all extents in it, and may keep
+    /// it locked meanwhile. `each` does little, takes no lock and asks no node.
     fn try_extents(&self, offset: u64, len: u64, each: &mut dyn FnMut(Extent) -> bool) {
-        let passed = |below: &Filtered| Some(below.place(offset, len));
-        let first = through(self, passed, || self.try_map(offset, len, Want::Status));
-        if let Some(extent) = first {
+        if let Some(extent) = self.try_map(offset, len, Want::Status) {
             each(extent);
         }
     }

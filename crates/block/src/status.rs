@@ -6,7 +6,7 @@ use crate::node::Node;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What the start of a range is. `N`: how its node is named, where its bytes have a place.
+/// What the start of a range is. `N` stands for the node that its bytes are in.
 #[derive(Debug, Clone)]
 pub struct Status<N = Arc<Node>> {
     /// Bytes from the asked offset on, never 0 and never more than asked.
@@ -41,8 +41,8 @@ impl<N> Status<N> {
         Status { zero: true, host: reserved, ..Status::unallocated(len) }
     }
 
-    /// The same with its node named otherwise; `None`: it has no name.
-    fn named<M>(self, name: impl FnOnce(N) -> Option<M>) -> Status<M> {
+    /// The same with something else for the node; `None`: it can't be asked, and no place is told.
+    fn map_node<M>(self, name: impl FnOnce(N) -> Option<M>) -> Status<M> {
         let Status { len, data, zero, allocated, depth, encoded, host } = self;
         let host = host.and_then(|(node, offset)| Some((name(node)?, offset)));
         Status { len, data, zero, allocated, depth, encoded, host }
@@ -75,13 +75,34 @@ enum Told {
     Hole(Option<(Holder, u64)>),
 }
 
+/// Why a walk through a node's own map ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walked {
+    /// Whoever is told has enough.
+    Enough,
+    /// The piece of the map that was looked at did: the next one is there to be looked at.
+    Looks,
+    /// What comes next is not known from memory, or not by this node alone.
+    Asks,
+}
+
 impl Node {
     /// Block status of the start of `offset..offset + len`, looking down the chain as far as `base`, which is left
     /// out with the filters on it. The range is inside the node.
     pub async fn status(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
-        if let Some(status) = self.status_here(offset, len, base) {
-            return Ok(status);
+        match self.status_here(offset, len, base) {
+            Some(status) => Ok(status),
+            None => self.status_through(offset, len, base).await,
         }
+    }
+
+    /// The same, where the memory of this node is not enough.
+    pub(crate) async fn status_through(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        base: Option<&Arc<Node>>,
+    ) -> Result<Status> {
         loop {
             let mut through = Vec::new();
             let status = self.status_once(offset, len, base, &mut through).await?;
@@ -176,27 +197,33 @@ impl Node {
     }
 
     /// Block status from the memory of this node alone, as far as that is enough, of one extent after the other until the
-    /// range ends or `each` answers `false`: images of many small extents are asked for all of them. `each` may not ask
-    /// the node for anything. Tells where that ended, and whether `each` wants more.
+    /// range ends or `each` answers `false`: images of many small extents are asked for all of them. `each` is called while a
+    /// part of the tables is locked: it does little, takes no lock and asks no node. Tells where that ended, and why.
     pub(crate) fn statuses_here(
         self: &Arc<Self>,
         range: Range<u64>,
         each: &mut impl FnMut(Status<&Arc<Node>>) -> bool,
-    ) -> (u64, bool) {
-        let (mut at, mut more) = (range.start, true);
+    ) -> (u64, Walked) {
+        let mut at = range.start;
         if !self.answers_alone() {
-            return (at, more);
+            return (at, Walked::Asks);
         }
+        let mut walked = Walked::Asks;
         let (facts, lowest) = (self.facts(), self.backing().is_none());
         let mut child: Option<(ChildId, Arc<Node>)> = None;
         self.driver().try_extents(at, range.end - at, &mut |extent| {
             let len = extent.len.min(range.end - at);
             let status = match self.told(at, len, extent.kind, &facts) {
+                _ if len == 0 => return false,
                 Told::Held(status) => status,
                 Told::Hole(host) if lowest => Status::zeroes(len, host),
-                Told::Hole(_) | Told::Below(..) => return false,
+                Told::Hole(_) | Told::Below(..) => {
+                    walked = Walked::Asks;
+                    return false;
+                }
             };
-            let status = status.named(|holder| match holder {
+            walked = Walked::Looks;
+            let status = status.map_node(|holder| match holder {
                 Holder::Itself => Some(self),
                 Holder::Child(id) => {
                     // Nearly always the one that was looked up before.
@@ -207,10 +234,12 @@ impl Node {
                 }
             });
             at += len;
-            more = each(status);
-            more && at < range.end
+            if !each(status) {
+                walked = Walked::Enough;
+            }
+            walked == Walked::Looks && at < range.end
         });
-        (at, more)
+        (at, walked)
     }
 
     /// Whether the node's own map is all that there is to look at.
@@ -220,13 +249,13 @@ impl Node {
 
     /// A status with the node itself that holds the bytes. A part of the image that its policy left out has none.
     fn shown(self: &Arc<Self>, status: Status<Holder>) -> Status {
-        status.named(|holder| match holder {
+        status.map_node(|holder| match holder {
             Holder::Itself => Some(self.clone()),
             Holder::Child(id) => self.edges().get(id),
         })
     }
 
-    /// What an extent of the node tells of `len` bytes from `offset` on.
+    /// What an extent of the node tells of `len` bytes from `offset` on. A place in a child that can't be asked is none.
     fn told(&self, offset: u64, len: u64, kind: ExtentKind, facts: &Facts) -> Told {
         // What lies in the file is not what is shown: neither a place of it, nor zeroes.
         let coded = self.coding.is_some();

@@ -23,7 +23,7 @@ fn place(name: &str) -> u32 {
     value.wrapping_mul(1_103_515_243).wrapping_add(12345) % PLACES
 }
 
-/// The members of the objects that are being written, one inside the other: an object takes no memory of its own.
+/// The members of the objects that are being written, one inside the other.
 #[derive(Default)]
 pub(super) struct Ordered<'v> {
     /// Which members of the objects that are being written are still to come, the next one at the end.
@@ -32,7 +32,7 @@ pub(super) struct Ordered<'v> {
     known: [Order<'v>; KNOWN],
 }
 
-/// Orders that are kept.
+/// Orders that are kept: the last one of objects of each number of members, counted modulo this.
 const KNOWN: usize = 16;
 
 /// The order in which members of these names are written, from the last to the first.

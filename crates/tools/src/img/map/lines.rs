@@ -17,8 +17,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether something of this kind, with this place, only goes on with it.
-    pub fn goes_on(&self, kind: Kind, host: Option<(usize, u64)>) -> bool {
+    /// Whether what comes behind it is of this kind and has this place: then both are one entry.
+    pub fn is_continued_by(&self, kind: Kind, host: Option<(usize, u64)>) -> bool {
         let behind = self.host.map(|(file, offset)| (file, offset.checked_add(self.length)));
         self.kind == kind && behind == host.map(|(file, offset)| (file, Some(offset)))
     }

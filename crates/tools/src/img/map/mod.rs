@@ -1,5 +1,5 @@
 //! `map`: what lies where, extent by extent, as it is found.
-//!
+
 mod lines;
 mod picture;
 mod walks;
@@ -170,7 +170,7 @@ impl Printer<'_> {
         self.console.print_plain(&found.text);
         found.drawn.iter().for_each(|&(start, length, content)| self.draw(start, length, content));
         if let Some(failure) = found.failure.take() {
-            return Err(WalkError::Failed(failure));
+            return Err(failure);
         }
         match found.last.take() {
             Some(last) => self.next(last, &found.lines),
@@ -183,7 +183,7 @@ impl Printer<'_> {
         let host = entry.host.and_then(|(file, offset)| Some((lines.node(file)?, offset)));
         entry.host = host.map(|(node, offset)| (self.lines.file(node), offset));
         if let Some(open) = &mut self.current
-            && open.goes_on(entry.kind, entry.host)
+            && open.is_continued_by(entry.kind, entry.host)
         {
             open.length += entry.length;
             return Ok(());

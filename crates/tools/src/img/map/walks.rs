@@ -1,6 +1,6 @@
 //! A large image is walked by several workers, part by part, which make lines of what they find; these are printed in order.
 //!
-//! Bounds: each worker holds back at most [`AHEAD`] parts of [`MOST`] entries.
+//! Bounds: each worker holds back at most [`AHEAD`] parts of [`MOST`] entries or [`MOST_TEXT`] bytes.
 
 use super::Printer;
 use super::lines::{Entry, Kind, Lines};
@@ -20,6 +20,9 @@ const PART: u64 = 16 << 20;
 
 /// Most entries that one part may hold back until its turn comes; who printed the parts before goes on with the rest.
 const MOST: usize = 1 << 13;
+
+/// Bytes of lines after which a part is full as well: a line has the name of a file, which an image may choose.
+const MOST_TEXT: usize = 1 << 20;
 
 /// Parts that are walked before their turn, for each worker.
 const AHEAD: usize = 2;
@@ -43,11 +46,11 @@ pub(super) struct Found {
     pub drawn: Vec<(u64, u64, Content)>,
     /// The last entry.
     pub last: Option<Entry>,
-    /// Why the next entry can't be told.
-    pub failure: Option<Failure>,
+    /// Why what comes next can't be told.
+    pub failure: Option<WalkError>,
     entries: usize,
     is_drawn: bool,
-    /// Makes the lines; the files of the entries are its.
+    /// Makes the lines; the numbers of files in entries are its.
     pub lines: Lines,
 }
 
@@ -75,7 +78,7 @@ impl Found {
     }
 
     fn is_full(&self) -> bool {
-        self.entries >= MOST || self.failure.is_some()
+        self.entries >= MOST || self.text.len() >= MOST_TEXT || self.failure.is_some()
     }
 
     /// Adds what comes next; tells whether there is room for more.
@@ -84,7 +87,7 @@ impl Found {
         let host = status.host.map(|(node, offset)| (self.lines.file(node), offset));
         self.end += status.len;
         if let Some(last) = &mut self.last
-            && last.goes_on(kind, host)
+            && last.is_continued_by(kind, host)
         {
             last.length += status.len;
             return true;
@@ -101,8 +104,8 @@ impl Found {
             self.first = Some(entry);
         } else if self.is_drawn {
             self.drawn.push((entry.start, entry.length, content(entry.kind)));
-        } else {
-            self.failure = self.lines.put(&mut self.text, &entry, false).err();
+        } else if let Err(failure) = self.lines.put(&mut self.text, &entry, false) {
+            self.failure = Some(WalkError::Failed(failure));
         }
     }
 }
@@ -141,11 +144,25 @@ impl Walks {
     }
 
     pub async fn print(&mut self, printer: &mut Printer<'_>) -> Result<(), WalkError> {
+        let mut under_way = VecDeque::new();
+        let printed = self.print_parts(printer, &mut under_way).await;
+        // After an error, or where nobody listens: nobody else waits for these to leave the image.
+        for (_, task) in under_way {
+            let _ = task.await;
+        }
+        printed
+    }
+
+    async fn print_parts(
+        &mut self,
+        printer: &mut Printer<'_>,
+        under_way: &mut VecDeque<(u64, rt::JoinHandle<Found>)>,
+    ) -> Result<(), WalkError> {
         let Range { start, end } = self.range;
         let several = end.saturating_sub(start) > self.part;
         let most = if several { AHEAD * rt::worker_count() } else { 0 };
+        // Printed up to here, and handed out up to here.
         let (mut at, mut next) = (start, start);
-        let mut under_way = VecDeque::new();
         while at < end && !printer.console.broken() {
             while under_way.len() < most && next < end {
                 let to = next.saturating_add(self.part).min(end);
@@ -158,10 +175,9 @@ impl Walks {
                 None => (end, self.walk(at, end).await),
             };
             loop {
-                let mut part = found?;
-                printer.found(&mut part)?;
-                at = part.end;
-                self.spare.push(part);
+                printer.found(&mut found)?;
+                at = found.end;
+                self.spare.push(found);
                 if at >= to || printer.console.broken() {
                     break;
                 }
@@ -172,17 +188,19 @@ impl Walks {
     }
 
     /// Walks through a range until it ends or there are enough entries.
-    fn walk(&mut self, from: u64, to: u64) -> impl Future<Output = Result<Found, WalkError>> + use<> {
+    fn walk(&mut self, from: u64, to: u64) -> impl Future<Output = Found> + use<> {
         let backend = self.backend.clone();
         let mut found = self.spare.pop().unwrap_or_else(|| Found::new(self.output, self.drawn));
         found.begin(from);
         async move {
             while found.end < to && !found.is_full() {
                 let at = found.end;
-                let told = backend.statuses(at..to, |status| found.add(status));
-                told.await.map_err(|error| WalkError::Status(at, error))?;
+                let told = backend.statuses(at..to, |status| found.add(status)).await;
+                if let Err(error) = told {
+                    found.failure = Some(WalkError::Status(at, error));
+                }
             }
-            Ok(found)
+            found
         }
     }
 }
