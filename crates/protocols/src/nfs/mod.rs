@@ -183,7 +183,7 @@ impl NfsDriver {
         if answer.allowed & right != 0 {
             return Ok(());
         }
-        let text = format!("the server does not let this user {what} '{name}'");
+        let text = format!("the server does not let this user {what} '{name}': Permission denied");
         Err(BlockError::new(ErrorKind::Permission, text))
     }
 
