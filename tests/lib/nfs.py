@@ -12,6 +12,7 @@ import nbd
 
 from harness import (KIB, MIB, Daemon, QmpError, blockdev, export_options, face, main, noise, number, peer, proof,
                      wait_for)
+from workload import Disk
 
 IMG, IO = face("img"), face("io")
 KILLS = number("CAIRN_TEST_KILLS", 3)
@@ -265,32 +266,6 @@ def _(place):
     assert server.ok(IMG, "info", "--output=json", "json:" + json.dumps(options)).json()["filename"] == named
     server.ok(IMG, "convert", "-O", "raw", named, place.path("copy.raw"))
     assert digest(place.path("copy.raw")) == digest(server.file("disk.raw"))
-
-
-class Disk:
-    """A writer and reader of an NBD export that knows what it wrote."""
-
-    def __init__(self, place, uri, size):
-        self.rng, self.size, self.expected = place.rng, size, bytearray(size)
-        self.handle = nbd.NBD()
-        self.handle.connect_uri(uri)
-
-    def step(self):
-        length = self.rng.randrange(1, 96) * 512
-        at = self.rng.randrange((self.size - length) // 512) * 512
-        turn = self.rng.random()
-        if turn < 0.5:
-            data = self.rng.randbytes(length)
-            fua = nbd.CMD_FLAG_FUA if self.rng.random() < 0.1 else 0
-            self.handle.pwrite(data, at, fua)
-            self.expected[at:at + length] = data
-        elif turn < 0.55:
-            self.handle.zero(length, at)
-            self.expected[at:at + length] = bytes(length)
-        elif turn < 0.65:
-            self.handle.flush()
-        else:
-            assert self.handle.pread(length, at) == self.expected[at:at + length], f"{length} bytes at {at} differ"
 
 
 @proof("a disk in use survives that its server is killed and started again", NEEDS)
