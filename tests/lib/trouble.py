@@ -453,6 +453,22 @@ def _(place):
 
 # --- peers that hang, and a disk whose fsync fails ------------------------------------------------------------------
 
+@proof("map tells what it found before an entry that is wrong, wherever that is", ("peer:qemu-img", "peer:qemu-io"))
+def _(place):
+    for cluster in (3, 10, 640, 1023):
+        path = make(place, f"disk{cluster}", 64 * MIB)
+        place.ok([peer("qemu-io"), "-f", "qcow2", "-c", "write 0 64k", "-c", "write 256k 128k", path])
+        with open(path, "r+b") as file:
+            file.seek(40)
+            file.seek(int.from_bytes(file.read(8), "big"))
+            table = int.from_bytes(file.read(8), "big") & 0xfffffffffffe00
+            file.seek(table + 8 * cluster)
+            file.write((1 << 63 | 0x123456).to_bytes(8, "big"))
+        for form in ("json", "human"):
+            mine, theirs = (place.run([*program, "map", f"--output={form}", path]) for program in (IMG, [peer("qemu-img")]))
+            assert (mine.out, mine.code) == (theirs.out, theirs.code), f"{cluster} {form}\n{mine}\n{theirs}"
+
+
 @proof("an NBD server that never answers, or answers without end, ends at a deadline (row 27)", (), 120)
 def _(place):
     if tested_is_peer():
