@@ -216,13 +216,29 @@ impl<A> Unflushed<A> {
         }
     }
 
-    /// Flushes so that there is room for so many bytes. Whoever flushes for a user later is told of what was lost here.
+    /// Flushes so that there is room for so many bytes.
     ///
     /// # Errors
     /// The flush failed.
     pub async fn make_room(&self, bytes: usize, flush: impl Future<Output = Result<()>>) -> Result<()> {
+        self.flush_unasked(|| self.changes.lock().has_room(bytes), flush).await
+    }
+
+    /// Flushes, unless it is needless, though no user has asked for it: whoever flushes for a user later is told of what was
+    /// lost here.
+    ///
+    /// # Errors
+    /// The flush failed, or an earlier one of these did.
+    pub async fn flush_unasked(
+        &self,
+        needless: impl FnOnce() -> bool,
+        flush: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let mut failed = self.syncing.lock().await;
-        if self.changes.lock().has_room(bytes) {
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
+        if needless() {
             return Ok(());
         }
         let flushed = flush.await;
@@ -255,18 +271,17 @@ impl<A> Unflushed<A> {
     /// last flush.
     ///
     /// # Errors
-    /// The flush failed, or an earlier one did.
+    /// The flush failed, or one did that nobody had asked for.
     pub async fn flush(
         &self,
         needless: impl FnOnce() -> bool,
         flush: impl Future<Output = Result<()>>,
     ) -> Result<()> {
-        let mut failed = self.syncing.lock().await;
+        let failed = self.syncing.lock().await;
         match &*failed {
             Some(error) => Err(error.clone()),
             None if self.is_empty() && needless() => Ok(()),
-            // A server tells of lost data once.
-            None => flush.await.inspect_err(|error| *failed = Some(error.clone())),
+            None => flush.await,
         }
     }
 

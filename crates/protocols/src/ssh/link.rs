@@ -298,7 +298,10 @@ impl Link {
         }
         self.length.store(size, Release);
         self.furthest.store(size, Release);
-        if self.keeps_unflushed() { self.flush().await } else { Ok(()) }
+        match self.keeps_unflushed() {
+            true => self.unflushed.flush_unasked(|| false, self.flush_once()).await,
+            false => Ok(()),
+        }
     }
 
     /// What a server may lose is kept where another session may come, and a flush can tell what is durable.
@@ -319,6 +322,13 @@ impl Link {
 
     /// Has the server make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
+        self.need_flush()?;
+        // A server that is gone, and will be waited for, has nothing that is not durable.
+        let needless = || self.is_replaceable() && self.way.is_lost();
+        self.unflushed.flush(needless, self.flush_once()).await
+    }
+
+    fn need_flush(&self) -> Result<()> {
         if !self.can_flush() {
             let text = format!(
                 "the SSH server can't make durable what is written to '{}': it has no fsync@openssh.com \
@@ -327,9 +337,7 @@ impl Link {
             );
             return Err(BlockError::unsupported(text));
         }
-        // A server that is gone, and will be waited for, has nothing that is not durable.
-        let needless = || self.is_replaceable() && self.way.is_lost();
-        self.unflushed.flush(needless, self.flush_once()).await
+        Ok(())
     }
 
     /// One at a time.
@@ -349,7 +357,8 @@ impl Link {
     pub async fn set_writable(self: &Arc<Self>, writable: bool) -> Result<Undo> {
         let is_owed = self.unnoted.are_there() || !self.unflushed.is_empty();
         if !writable && is_owed && !self.no_flush.load(Relaxed) {
-            self.flush().await?;
+            self.need_flush()?;
+            self.unflushed.flush_unasked(|| false, self.flush_once()).await?;
         }
         let mut attempts = Attempts::default();
         loop {
