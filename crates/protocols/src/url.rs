@@ -50,6 +50,8 @@ impl<'a> Url<'a> {
             None => server.split_at(server.find(':').unwrap_or(server.len())),
         };
         let port = match port.strip_prefix(':') {
+            // What is behind it looks like the rest of a password with a slash in it.
+            Some("") if path.contains('@') => return None,
             Some("") => None,
             Some(digits) => Some(digits.parse().ok().filter(|port| *port != 0)?),
             None if port.is_empty() => None,
@@ -64,7 +66,9 @@ impl<'a> Url<'a> {
 pub(crate) fn shown(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = url.split_at(start);
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let is_web = scheme.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+    let ends: &[char] = if is_web { &['/', '?', '#'] } else { &['/'] };
+    let (authority, path) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
         Some((user, server)) => {
             let name = user.split_once(':').map_or(user, |(name, _)| name);
@@ -125,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn a_url_without_its_password_names_the_same_server() {
+        for (url, name) in [
+            ("https://u:secret@h:8443/x@y", "https://u@h:8443/x@y"),
+            ("https://h:8443?x=y@z", "https://h:8443?x=y@z"),
+            ("HTTP://h#x@y", "HTTP://h#x@y"),
+            ("ftp://u:se?cret#@h/x", "ftp://u@h/x"),
+        ] {
+            assert_eq!(shown(url), name);
+        }
+    }
+
+    #[test]
     fn what_is_no_url_is_refused_without_showing_a_password() {
         for text in [
             "",
@@ -132,6 +148,7 @@ mod tests {
             "ftp:///x",
             "ftp://u:secret@/x",
             "ftp://u:secret@h:0/x",
+            "ftp://u:/secret@h/x",
             "ftp://u:secret@h:99999/x",
             "ftp://u:secret@h:x/x",
             "ftp://u:secret@[::1/x",

@@ -138,7 +138,7 @@ impl Pool {
             let (back, came, result) = match shared.ending.unless(answered).await {
                 Err(why) => return (BufMut::zeroed(len), Err(why)),
                 // The session ended just then.
-                Ok(Err(_)) => (BufMut::with_len(len), 0, Err(Failure::GivenUp(None))),
+                Ok(Err(_)) => (BufMut::zeroed(len), 0, Err(Failure::GivenUp(None))),
                 Ok(Ok(answer)) => answer,
             };
             let Err(failure) = result else { return (back, Ok(())) };

@@ -84,6 +84,13 @@ impl Location {
             false => BlockError::invalid("the URL of a web server begins with 'http://' or 'https://'"),
         };
         let parts = Url::parse(server).map_err(wrong)?;
+        if server.ends_with(':') && whole.get(server.len()..).is_some_and(|rest| rest.contains('@')) {
+            // A password that begins with what ends a server's part.
+            return Err(BlockError::invalid(format!(
+                "'{}' is no URL of a web server",
+                hide_passwords(whole)
+            )));
+        }
         let secure = match parts.scheme {
             scheme if scheme.eq_ignore_ascii_case("http") => false,
             scheme if scheme.eq_ignore_ascii_case("https") => true,

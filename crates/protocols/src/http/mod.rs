@@ -189,7 +189,7 @@ impl Driver for HttpDriver {
             };
             match self.ending.unless(read).await {
                 Ok(done) => done,
-                Err(error) => (BufMut::with_len(len), Err(error)),
+                Err(error) => (BufMut::zeroed(len), Err(error)),
             }
         })
     }

@@ -47,7 +47,7 @@ impl Patience {
         if reused && matches!(error, HttpError::Broken(_)) && std::mem::take(&mut self.stale) {
             return Ok(());
         }
-        let pause = error.wait().unwrap_or(self.pause);
+        let pause = error.wait().map_or(self.pause, |wait| wait.max(self.pause));
         let left = Duration::from_nanos(self.until_ns.saturating_sub(rt::now_ns()));
         if pause >= left {
             return Err(error);
