@@ -326,9 +326,14 @@ fn disc(fd: BorrowedFd<'_>) -> io::Result<Disc> {
     }
 }
 
-/// Whether a CD drive has this name, with a disc or without; waits where it must.
+/// The major number of CD drives (Linux, admin-guide/devices: "SCSI CD-ROM devices").
+const CD_DRIVES: libc::c_uint = 11;
+
+/// Whether a CD drive has this name, with a disc or without; waits where it must. Other devices are not opened: their drivers may take
+/// long, or wait for ever.
 pub(crate) fn is_cd_drive(path: &Path) -> bool {
-    let block = sys::stat(path).is_ok_and(|stat| kind_of(stat.st_mode) == FileKind::Block);
+    let block = sys::stat(path)
+        .is_ok_and(|stat| kind_of(stat.st_mode) == FileKind::Block && libc::major(stat.st_rdev) == CD_DRIVES);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     block && sys::open(path, flags, 0).is_ok_and(|fd| disc(fd.as_fd()).is_ok())
 }

@@ -54,32 +54,43 @@ impl FileDriver {
         BlockError::new(ErrorKind::Io, text).at(end)
     }
 
-    /// Reads from a CD drive. A disc that was changed is taken up by the first request that fails: the system reads no other disc
-    /// than the one that was there when the drive was opened.
+    /// Reads from a CD drive. A request that meets another disc than the one before takes it up and fails, so that nobody gets a part
+    /// of each for one disc; so does one that fails while there is a disc, for the system may read no other disc through what was
+    /// opened before.
     pub(super) async fn read_disc(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let before = self.length.load(Acquire);
         let (buf, result) = filled(self.file().read(offset, buf).await);
-        let Err(e) = result else { return (buf, Ok(())) };
-        let failed = || format!("reading '{}' at {offset:#x} failed", self.filename);
-        let without = |state: &str| {
-            let cause = Errno::NOMEDIUM.into();
-            BlockError::os(format!("{} ({state})", failed()), &cause).at(offset)
+        let same_size = self.file().len().is_ok_and(|now| now == before);
+        let error = match result {
+            Ok(()) if same_size => return (buf, Ok(())),
+            Ok(()) => None,
+            Err(e) => Some(e),
         };
-        match self.file().disc().await {
-            Ok(Disc::Present) => {}
-            Ok(Disc::Missing) => return (buf, Err(without("there is no disc in the drive: insert one"))),
-            Ok(Disc::TrayOpen) => return (buf, Err(without("the drive's tray is open: close it"))),
-            Ok(Disc::NotReady) => return (buf, Err(without("the drive is not ready yet: try again"))),
-            Err(_) => return (buf, Err(self.error("reading", offset, &e))),
+        let failed = || format!("reading '{}' at {offset:#x} failed", self.filename);
+        if let Some(e) = &error {
+            let without = |state: &str| {
+                let cause = Errno::NOMEDIUM.into();
+                BlockError::os(format!("{} ({state})", failed()), &cause).at(offset)
+            };
+            match self.file().disc().await {
+                Ok(Disc::Present) => {}
+                Ok(Disc::Missing) => return (buf, Err(without("there is no disc in the drive: insert one"))),
+                Ok(Disc::TrayOpen) => return (buf, Err(without("the drive's tray is open: close it"))),
+                Ok(Disc::NotReady) => return (buf, Err(without("the drive is not ready yet: try again"))),
+                Err(_) => return (buf, Err(self.error("reading", offset, e))),
+            }
         }
-        if let Err(e) = self.take_up_disc().await {
-            return (buf, Err(e));
-        }
-        if offset >= self.length.load(Acquire) {
-            let text = format!("{}: the disc was changed for a smaller one", failed());
-            return (buf, Err(BlockError::new(ErrorKind::Io, text).at(offset)));
-        }
-        let (buf, result) = filled(self.file().read(offset, buf).await);
-        (buf, result.map_err(|e| self.error("reading", offset, &e)))
+        let taken_up = self.take_up_disc().await;
+        let error = match (taken_up, error) {
+            (Ok(()), Some(e)) if self.length.load(Acquire) == before => self.error("reading", offset, &e),
+            (Err(_), Some(e)) => self.error("reading", offset, &e),
+            (Err(e), None) => e,
+            (Ok(()), _) => {
+                let text = format!("{}: the disc was changed; from now on the new one is read", failed());
+                BlockError::new(ErrorKind::Io, text).at(offset)
+            }
+        };
+        (buf, Err(error))
     }
 
     /// Opens the drive again, for the disc that is in it now.

@@ -397,6 +397,9 @@ impl Driver for FileDriver {
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
+            if writable && self.kind == Kind::CdDrive {
+                return Err(open::only_reads(&self.filename));
+            }
             let file = self.opened_anew(writable, self.direct.load(Acquire)).await?;
             // Going back to the old descriptor can't fail.
             let (slot, old) = (self.file.clone(), self.file.swap(Arc::new(file)));

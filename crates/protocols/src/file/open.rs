@@ -91,11 +91,16 @@ pub(super) fn open_cd_drive(
 ) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         if !context.common().read_only && !context.fall_back_to_read_only() {
-            let text = format!("The device '{}' is not writable: a CD drive only reads", given.filename);
-            return Err(BlockError::new(ErrorKind::ReadOnly, text));
+            return Err(only_reads(&given.filename));
         }
         open(context, given, "host_cdrom", Kind::CdDrive).await
     })
+}
+
+/// The error of whoever wants to write to a CD drive.
+pub(super) fn only_reads(filename: &str) -> BlockError {
+    let text = format!("The device '{filename}' is not writable: a CD drive only reads");
+    BlockError::new(ErrorKind::ReadOnly, text)
 }
 
 async fn open(

@@ -131,31 +131,34 @@ fn what_a_drive_without_a_disc_lacks_is_told() {
         }
         *state.lock() = (Disc::Present, false);
         assert_eq!(read(&driver, 0, 512).await.unwrap(), [7; 512]);
+        assert!(driver.set_writable(true).await.is_err());
     });
 }
 
 #[test]
-fn another_disc_is_taken_up_by_the_first_request() {
+fn another_disc_is_taken_up_by_the_first_request_which_fails() {
     rt::block_on_control(async {
         let (driver, state, scratch) = drive("changed", &[7; 4096]).await;
         std::fs::write(&scratch.0, [8; 8192]).unwrap();
         *state.lock() = (Disc::Present, true);
         assert_eq!(driver.length(), 4096);
-        assert_eq!(read(&driver, 0, 512).await.unwrap(), [8; 512]);
+        let error = read(&driver, 0, 512).await.unwrap_err();
+        assert!(error.to_string().contains("the disc was changed"), "{error}");
         assert_eq!(driver.length(), 8192);
         assert_eq!(read(&driver, 7680, 512).await.unwrap(), [8; 512]);
     });
 }
 
 #[test]
-fn a_place_that_a_smaller_disc_does_not_have_fails() {
+fn a_disc_of_another_size_is_noticed_also_where_the_system_reads_it() {
     rt::block_on_control(async {
-        let (driver, state, scratch) = drive("smaller", &[7; 4096]).await;
-        std::fs::write(&scratch.0, [8; 1024]).unwrap();
-        *state.lock() = (Disc::Present, true);
-        let error = read(&driver, 2048, 512).await.unwrap_err();
-        assert!(error.to_string().contains("changed for a smaller one"), "{error}");
-        assert_eq!(driver.length(), 1024);
-        assert_eq!(read(&driver, 512, 512).await.unwrap(), [8; 512]);
+        for (size, at) in [(1024, 2048), (1024, 512), (8192, 0)] {
+            let (driver, _state, scratch) = drive("other", &[7; 4096]).await;
+            std::fs::write(&scratch.0, vec![8; size]).unwrap();
+            let error = read(&driver, at, 512).await.unwrap_err();
+            assert!(error.to_string().contains("the disc was changed"), "{error}");
+            assert_eq!(driver.length(), size as u64);
+            assert_eq!(read(&driver, 512, 512).await.unwrap(), [8; 512]);
+        }
     });
 }

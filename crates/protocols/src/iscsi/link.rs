@@ -299,7 +299,7 @@ impl Link {
             Change::Write(offset, data) => self.writing(*offset, data.clone(), false),
             Change::Zeroes(offset, len, unmap) => self.zeroing((*offset, *len), *unmap),
         };
-        execute(connection, &command, payload, Phase::InUse).await.1.map(drop)
+        self.taken(execute(connection, &command, payload, Phase::InUse).await.1?)
     }
 
     /// Gives the session up because somebody wants it so. No other is made.

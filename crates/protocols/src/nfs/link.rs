@@ -229,6 +229,11 @@ impl Link {
         self.unflushed.flush(|| true, self.commit_all()).await
     }
 
+    /// The same, though no user has asked for it: one that fails is told to whoever flushes next.
+    pub async fn flush_unasked(self: &Arc<Self>) -> Result<()> {
+        self.unflushed.flush_unasked(|| self.unflushed.is_empty(), self.commit_all()).await
+    }
+
     /// Commits, and writes again what the server has lost, until all that was answered is durable.
     async fn commit_all(self: &Arc<Self>) -> Result<()> {
         let (mut rounds, mut attempts) = (0, Attempts::default());

@@ -335,7 +335,7 @@ impl Driver for NfsDriver {
                 return Err(BlockError::unsupported(text));
             }
             // What would be written again later must not make the file longer again.
-            self.link.flush().await?;
+            self.link.flush_unasked().await?;
             let new = NewAttributes { size: Some(size), mode: None };
             let call = v3::SetAttributes { file: self.link.handle.clone(), new, only_if: None };
             let done = self.link.call(&call).await;
@@ -359,7 +359,7 @@ impl Driver for NfsDriver {
         Box::pin(async move {
             match writable {
                 true => self.need_writable().await?,
-                false => self.link.flush().await?,
+                false => self.link.flush_unasked().await?,
             }
             Ok(Box::new(|| {}) as Undo)
         })

@@ -120,8 +120,9 @@ impl Drop for Changing<'_> {
 
 impl Unnoted {
     fn begin(&self) -> Changing<'_> {
-        self.begun.fetch_add(1, SeqCst);
+        // In this order: who sees that it has begun sees that it is under way.
         self.under_way.fetch_add(1, SeqCst);
+        self.begun.fetch_add(1, SeqCst);
         Changing(self)
     }
 
@@ -244,7 +245,7 @@ impl Link {
         let attributes = self.request(|file| async move { file.attributes().await }).await?;
         let size = size(&attributes, &self.location().path)?;
         // Others may have changed it.
-        self.durable.store(size, Release);
+        self.durable.fetch_min(size, AcqRel);
         self.furthest.fetch_max(size, AcqRel);
         self.length.store(size, Release);
         Ok(())
