@@ -138,11 +138,6 @@ impl Dict {
         self.members.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
-    /// Makes room for so many more members.
-    pub(crate) fn reserve(&mut self, members: usize) {
-        self.members.reserve(members);
-    }
-
     /// The member at this place of the order in which they came.
     pub(crate) fn at(&self, place: usize) -> Option<(&str, &Value)> {
         self.members.get(place).map(|(name, value)| (name.as_ref(), value))

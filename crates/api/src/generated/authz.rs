@@ -53,7 +53,6 @@ impl Object for QAuthZListRule {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("match", &self.r#match);
         to.put("policy", &self.policy);
         to.put_optional("format", &self.format);
@@ -76,7 +75,6 @@ impl Object for AuthZListProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("policy", &self.policy);
         to.put_optional("rules", &self.rules);
     }
@@ -98,7 +96,6 @@ impl Object for AuthZListFileProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("filename", &self.filename);
         to.put_optional("refresh", &self.refresh);
     }

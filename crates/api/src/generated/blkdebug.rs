@@ -225,7 +225,6 @@ impl Object for BlkdebugInjectErrorOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(8);
         to.put("event", &self.event);
         to.put_optional("state", &self.state);
         to.put_optional("iotype", &self.iotype);
@@ -259,7 +258,6 @@ impl Object for BlkdebugSetStateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("event", &self.event);
         to.put_optional("state", &self.state);
         to.put("new_state", &self.new_state);
@@ -335,7 +333,6 @@ impl Object for BlkdebugOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(11);
         to.put_optional("config", &self.config);
         to.put_optional("align", &self.align);
         to.put_optional("max-transfer", &self.max_transfer);
@@ -399,7 +396,6 @@ impl Object for BlockdevOptionsBlkdebug {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put_optional("config", &self.config);
         to.put_optional("align", &self.align);
         to.put_optional("max-transfer", &self.max_transfer);

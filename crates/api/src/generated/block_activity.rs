@@ -20,7 +20,6 @@ impl Object for BlockdevSetActiveArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("node-name", &self.node_name);
         to.put("active", &self.active);
     }
@@ -48,7 +47,6 @@ impl Object for XBlockdevSetIothreadArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("node-name", &self.node_name);
         to.put("iothread", &self.iothread);
         to.put_optional("force", &self.force);

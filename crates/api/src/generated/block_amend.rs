@@ -189,7 +189,6 @@ impl Object for XBlockdevAmendArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("job-id", &self.job_id);
         to.put("node-name", &self.node_name);
         to.put("options", &self.options);

@@ -45,7 +45,6 @@ impl Object for CbwOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("bitmap", &self.bitmap);
         to.put_optional("on-cbw-error", &self.on_cbw_error);
         to.put_optional("cbw-timeout", &self.cbw_timeout);
@@ -85,7 +84,6 @@ impl Object for BlockdevOptionsCbw {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("bitmap", &self.bitmap);
         to.put_optional("on-cbw-error", &self.on_cbw_error);
         to.put_optional("cbw-timeout", &self.cbw_timeout);
@@ -137,7 +135,6 @@ impl Object for BackupPerf {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("use-copy-range", &self.use_copy_range);
         to.put_optional("max-workers", &self.max_workers);
         to.put_optional("max-chunk", &self.max_chunk);
@@ -204,7 +201,6 @@ impl Object for BackupCommon {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(15);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);
@@ -291,7 +287,6 @@ impl Object for DriveBackup {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(18);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);
@@ -375,7 +370,6 @@ impl Object for BlockdevBackup {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(16);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("sync", &self.sync);

@@ -194,7 +194,6 @@ impl Object for BlockdevCacheOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("direct", &self.direct);
         to.put_optional("no-flush", &self.no_flush);
         to.put_optional("writeback", &self.writeback);
@@ -236,7 +235,6 @@ impl Object for BlockdevCommonOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put_optional("discard", &self.discard);
         to.put_optional("cache", &self.cache);
         to.put_optional("read-only", &self.read_only);
@@ -297,7 +295,6 @@ impl Object for BlockdevOptionsBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put_optional("discard", &self.discard);
         to.put_optional("cache", &self.cache);
         to.put_optional("read-only", &self.read_only);

@@ -71,7 +71,6 @@ impl Object for FilePlaceOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("nocow", &self.nocow);
         to.put_optional("extent-size-hint", &self.extent_size_hint);
     }
@@ -129,7 +128,6 @@ impl Object for Qcow2CreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put_optional("backing-file", &self.backing_file);
         to.put_optional("backing-fmt", &self.backing_fmt);
         to.put_optional("version", &self.version);
@@ -239,7 +237,6 @@ impl Object for LUKSCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(11);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("x-max-rounds", &self.x_max_rounds);
         to.put_optional("x-max-memory", &self.x_max_memory);
@@ -320,7 +317,6 @@ impl Object for VpcCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("subformat", &self.subformat);
         to.put_optional("force-size", &self.force_size);
     }
@@ -412,7 +408,6 @@ impl Object for VmdkCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(8);
         to.put_optional("subformat", &self.subformat);
         to.put_optional("backing-file", &self.backing_file);
         to.put_optional("backing-fmt", &self.backing_fmt);
@@ -463,7 +458,6 @@ impl Object for VhdxCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("log-size", &self.log_size);
         to.put_optional("block-size", &self.block_size);
         to.put_optional("subformat", &self.subformat);
@@ -496,7 +490,6 @@ impl Object for QedCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("backing-file", &self.backing_file);
         to.put_optional("backing-fmt", &self.backing_fmt);
         to.put_optional("cluster-size", &self.cluster_size);
@@ -526,7 +519,6 @@ impl Object for QcowCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("backing-file", &self.backing_file);
         to.put_optional("backing-fmt", &self.backing_fmt);
         to.put_optional("encrypt", &self.encrypt);
@@ -549,7 +541,6 @@ impl Object for CowCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("backing-file", &self.backing_file);
         to.put_optional("backing-fmt", &self.backing_fmt);
     }
@@ -571,7 +562,6 @@ impl Object for RbdEncryptionCreateOptionsLUKSBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("key-secret", &self.key_secret);
         to.put_optional("cipher-alg", &self.cipher_alg);
     }
@@ -593,7 +583,6 @@ impl Object for RbdEncryptionCreateOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("key-secret", &self.key_secret);
         to.put_optional("cipher-alg", &self.cipher_alg);
     }
@@ -615,7 +604,6 @@ impl Object for RbdEncryptionCreateOptionsLUKS2 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("key-secret", &self.key_secret);
         to.put_optional("cipher-alg", &self.cipher_alg);
     }
@@ -706,7 +694,6 @@ impl Object for RbdCreateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("cluster-size", &self.cluster_size);
         to.put_optional("encrypt", &self.encrypt);
     }
@@ -734,7 +721,6 @@ impl Object for RbdPlaceOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("cluster-size", &self.cluster_size);
         to.put_optional("encrypt", &self.encrypt);
         to.put_optional("password-secret", &self.password_secret);

@@ -19,7 +19,6 @@ impl Object for BlockDirtyBitmap {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("node", &self.node);
         to.put("name", &self.name);
     }
@@ -53,7 +52,6 @@ impl Object for BlockDirtyBitmapAdd {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("node", &self.node);
         to.put("name", &self.name);
         to.put_optional("granularity", &self.granularity);
@@ -112,7 +110,6 @@ impl Object for BlockDirtyBitmapMerge {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("node", &self.node);
         to.put("target", &self.target);
         to.put("bitmaps", &self.bitmaps);

@@ -32,7 +32,6 @@ impl Object for NbdServerOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("addr", &self.addr);
         to.put_optional("handshake-max-seconds", &self.handshake_max_seconds);
         to.put_optional("tls-creds", &self.tls_creds);
@@ -69,7 +68,6 @@ impl Object for NbdServerStartArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("addr", &self.addr);
         to.put_optional("handshake-max-seconds", &self.handshake_max_seconds);
         to.put_optional("tls-creds", &self.tls_creds);
@@ -118,7 +116,6 @@ impl Object for BlockExportOptionsNbd {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("name", &self.name);
         to.put_optional("description", &self.description);
         to.put_optional("bitmaps", &self.bitmaps);
@@ -165,7 +162,6 @@ impl Object for BlockExportOptionsFuse {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("mountpoint", &self.mountpoint);
         to.put_optional("growable", &self.growable);
         to.put_optional("allow-other", &self.allow_other);
@@ -285,7 +281,6 @@ impl Object for BlockExportDelArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("id", &self.id);
         to.put_optional("mode", &self.mode);
     }
@@ -316,7 +311,6 @@ impl Object for BlockExportInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
         to.put("node-name", &self.node_name);
@@ -352,7 +346,6 @@ impl Object for NbdServerAddOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("name", &self.name);
         to.put_optional("description", &self.description);
         to.put("device", &self.device);
@@ -377,7 +370,6 @@ impl Object for NbdServerRemoveArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("name", &self.name);
         to.put_optional("mode", &self.mode);
     }

@@ -38,7 +38,6 @@ impl Object for BlockdevOptionsGenericCOWFormat {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("file", &self.file);
         to.put_optional("backing", &self.backing);
     }
@@ -60,7 +59,6 @@ impl Object for RawOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("offset", &self.offset);
         to.put_optional("size", &self.size);
     }
@@ -88,7 +86,6 @@ impl Object for BlockdevOptionsRaw {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("offset", &self.offset);
         to.put_optional("size", &self.size);
         to.put("file", &self.file);
@@ -124,7 +121,6 @@ impl Object for BlockdevOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("x-max-rounds", &self.x_max_rounds);
         to.put_optional("x-max-memory", &self.x_max_memory);
@@ -244,7 +240,6 @@ impl Object for BlockdevOptionsQcow {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("encrypt", &self.encrypt);
         to.put("file", &self.file);
         to.put_optional("backing", &self.backing);
@@ -391,7 +386,6 @@ impl Object for Qcow2OverlapCheckFlags {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(10);
         to.put_optional("template", &self.template);
         to.put_optional("main-header", &self.main_header);
         to.put_optional("active-l1", &self.active_l1);
@@ -485,7 +479,6 @@ impl Object for Qcow2Options {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put_optional("lazy-refcounts", &self.lazy_refcounts);
         to.put_optional("pass-discard-request", &self.pass_discard_request);
         to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
@@ -560,7 +553,6 @@ impl Object for BlockdevOptionsQcow2 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(15);
         to.put_optional("lazy-refcounts", &self.lazy_refcounts);
         to.put_optional("pass-discard-request", &self.pass_discard_request);
         to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
@@ -634,7 +626,6 @@ impl Object for BlockdevOptionsVpc {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("force_size_calc", &self.force_size_calc);
         to.put("file", &self.file);
         to.put_optional("backing", &self.backing);

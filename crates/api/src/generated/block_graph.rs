@@ -42,7 +42,6 @@ impl Object for XDbgBlockGraphNode {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
         to.put("name", &self.name);
@@ -77,7 +76,6 @@ impl Object for XDbgBlockGraphEdge {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("parent", &self.parent);
         to.put("child", &self.child);
         to.put("name", &self.name);
@@ -102,7 +100,6 @@ impl Object for XDbgBlockGraph {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("nodes", &self.nodes);
         to.put("edges", &self.edges);
     }

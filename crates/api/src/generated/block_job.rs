@@ -107,7 +107,6 @@ impl Object for JobInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
         to.put("status", &self.status);
@@ -323,7 +322,6 @@ impl Object for BlockJobInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put("type", &self.r#type);
         to.put("device", &self.device);
         to.put("len", &self.len);
@@ -357,7 +355,6 @@ impl Object for BlockJobSetSpeedArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("device", &self.device);
         to.put("speed", &self.speed);
     }
@@ -379,7 +376,6 @@ impl Object for BlockJobCancelArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("device", &self.device);
         to.put_optional("force", &self.force);
     }
@@ -528,7 +524,6 @@ impl Object for BlockCommitArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put_optional("base-node", &self.base_node);

@@ -104,7 +104,6 @@ impl Object for BlockdevMirrorArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(15);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("target", &self.target);
@@ -189,7 +188,6 @@ impl Object for DriveMirror {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(17);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put("target", &self.target);
@@ -226,7 +224,6 @@ impl Object for BlockJobChangeOptionsBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
     }

@@ -62,7 +62,6 @@ impl Object for BlockPasswdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("node-name", &self.node_name);
         to.put("password", &self.password);
@@ -91,7 +90,6 @@ impl Object for BlockResizeArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("node-name", &self.node_name);
         to.put("size", &self.size);
@@ -120,7 +118,6 @@ impl Object for XBlockdevChangeArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("parent", &self.parent);
         to.put_optional("child", &self.child);
         to.put_optional("node", &self.node);

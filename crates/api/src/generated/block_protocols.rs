@@ -43,7 +43,6 @@ impl Object for BlockdevOptionsFile {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("filename", &self.filename);
         to.put_optional("locking", &self.locking);
         to.put_optional("aio", &self.aio);
@@ -72,7 +71,6 @@ impl Object for BlockdevOptionsNull {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("size", &self.size);
         to.put_optional("latency-ns", &self.latency_ns);
         to.put_optional("read-zeroes", &self.read_zeroes);
@@ -107,7 +105,6 @@ impl Object for BlockdevOptionsVVFAT {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("dir", &self.dir);
         to.put_optional("fat-type", &self.fat_type);
         to.put_optional("floppy", &self.floppy);

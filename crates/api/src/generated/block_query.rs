@@ -26,7 +26,6 @@ impl Object for BlockdevCacheInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("writeback", &self.writeback);
         to.put("direct", &self.direct);
         to.put("no-flush", &self.no_flush);
@@ -49,7 +48,6 @@ impl Object for BlockdevChild {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("child", &self.child);
         to.put("node-name", &self.node_name);
     }
@@ -89,7 +87,6 @@ impl Object for BlockDirtyInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put_optional("name", &self.name);
         to.put("count", &self.count);
         to.put("granularity", &self.granularity);
@@ -219,7 +216,6 @@ impl Object for BlockDeviceInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(35);
         to.put("file", &self.file);
         to.put_optional("node-name", &self.node_name);
         to.put("ro", &self.ro);
@@ -316,7 +312,6 @@ impl Object for BlockInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("device", &self.device);
         to.put_optional("qdev", &self.qdev);
         to.put("type", &self.r#type);

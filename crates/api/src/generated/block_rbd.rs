@@ -122,7 +122,6 @@ impl Object for RbdEncryptionOptionsBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("format", &self.format);
         to.put_optional("parent", &self.parent);
     }
@@ -207,7 +206,6 @@ impl Object for InetSocketAddressBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("host", &self.host);
         to.put("port", &self.port);
     }
@@ -263,7 +261,6 @@ impl Object for BlockdevOptionsRbd {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put("pool", &self.pool);
         to.put_optional("namespace", &self.namespace);
         to.put("image", &self.image);

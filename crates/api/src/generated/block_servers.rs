@@ -39,7 +39,6 @@ impl Object for BlockdevOptionsNbd {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put("server", &self.server);
         to.put_optional("export", &self.export);
         to.put_optional("tls-creds", &self.tls_creds);
@@ -140,7 +139,6 @@ impl Object for BlockdevOptionsIscsi {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put("transport", &self.transport);
         to.put("portal", &self.portal);
         to.put("target", &self.target);
@@ -185,7 +183,6 @@ impl Object for NFSServer {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("type", &self.r#type);
         to.put("host", &self.host);
     }
@@ -237,7 +234,6 @@ impl Object for BlockdevOptionsNfs {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(11);
         to.put("server", &self.server);
         to.put("path", &self.path);
         to.put_optional("user", &self.user);
@@ -302,7 +298,6 @@ impl Object for SshHostKeyHash {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("type", &self.r#type);
         to.put("hash", &self.hash);
     }
@@ -418,7 +413,6 @@ impl Object for BlockdevOptionsSsh {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("server", &self.server);
         to.put("path", &self.path);
         to.put_optional("user", &self.user);

@@ -26,7 +26,6 @@ impl Object for BlklogwritesOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("log-sector-size", &self.log_sector_size);
         to.put_optional("log-append", &self.log_append);
         to.put_optional("log-super-update-interval", &self.log_super_update_interval);
@@ -61,7 +60,6 @@ impl Object for BlockdevOptionsBlklogwrites {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("log-sector-size", &self.log_sector_size);
         to.put_optional("log-append", &self.log_append);
         to.put_optional("log-super-update-interval", &self.log_super_update_interval);
@@ -86,7 +84,6 @@ impl Object for BlockdevOptionsBlkverify {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("test", &self.test);
         to.put("raw", &self.raw);
     }
@@ -131,7 +128,6 @@ impl Object for QuorumOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("blkverify", &self.blkverify);
         to.put("vote-threshold", &self.vote_threshold);
         to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);
@@ -167,7 +163,6 @@ impl Object for BlockdevOptionsQuorum {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("blkverify", &self.blkverify);
         to.put("vote-threshold", &self.vote_threshold);
         to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);

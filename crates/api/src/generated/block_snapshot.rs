@@ -50,7 +50,6 @@ impl Object for BlockdevSnapshotSync {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("device", &self.device);
         to.put_optional("node-name", &self.node_name);
         to.put("snapshot-file", &self.snapshot_file);
@@ -76,7 +75,6 @@ impl Object for BlockdevSnapshot {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("node", &self.node);
         to.put("overlay", &self.overlay);
     }
@@ -98,7 +96,6 @@ impl Object for BlockdevSnapshotInternal {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("device", &self.device);
         to.put("name", &self.name);
     }
@@ -122,7 +119,6 @@ impl Object for BlockdevSnapshotDeleteInternalSyncArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("device", &self.device);
         to.put_optional("id", &self.id);
         to.put_optional("name", &self.name);

@@ -20,7 +20,6 @@ impl Object for BlockLatencyHistogramInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("boundaries", &self.boundaries);
         to.put("bins", &self.bins);
     }
@@ -150,7 +149,6 @@ impl Object for BlockDeviceStats {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(37);
         to.put("rd_bytes", &self.rd_bytes);
         to.put("wr_bytes", &self.wr_bytes);
         to.put("unmap_bytes", &self.unmap_bytes);
@@ -252,7 +250,6 @@ impl Object for BlockDeviceTimedStats {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(16);
         to.put("interval_length", &self.interval_length);
         to.put("min_rd_latency_ns", &self.min_rd_latency_ns);
         to.put("max_rd_latency_ns", &self.max_rd_latency_ns);
@@ -294,7 +291,6 @@ impl Object for BlockStatsSpecificFile {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("discard-nb-ok", &self.discard_nb_ok);
         to.put("discard-nb-failed", &self.discard_nb_failed);
         to.put("discard-bytes-ok", &self.discard_bytes_ok);
@@ -581,7 +577,6 @@ impl Object for BlockStats {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put_optional("device", &self.device);
         to.put_optional("qdev", &self.qdev);
         to.put_optional("node-name", &self.node_name);
@@ -629,7 +624,6 @@ impl Object for BlockSetWriteThresholdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("node-name", &self.node_name);
         to.put("write-threshold", &self.write_threshold);
     }
@@ -666,7 +660,6 @@ impl Object for BlockLatencyHistogramSetArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("id", &self.id);
         to.put_optional("boundaries", &self.boundaries);
         to.put_optional("boundaries-read", &self.boundaries_read);

@@ -54,7 +54,6 @@ impl Object for BlockStreamArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put_optional("job-id", &self.job_id);
         to.put("device", &self.device);
         to.put_optional("base", &self.base);
@@ -92,7 +91,6 @@ impl Object for ChangeBackingFileArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("device", &self.device);
         to.put("image-node-name", &self.image_node_name);
         to.put("backing-file", &self.backing_file);

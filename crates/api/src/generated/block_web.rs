@@ -37,7 +37,6 @@ impl Object for BlockdevOptionsCurlBase {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put("url", &self.url);
         to.put_optional("readahead", &self.readahead);
         to.put_optional("timeout", &self.timeout);
@@ -109,7 +108,6 @@ impl Object for BlockdevOptionsCurlHttp {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(16);
         to.put("url", &self.url);
         to.put_optional("readahead", &self.readahead);
         to.put_optional("timeout", &self.timeout);
@@ -163,7 +161,6 @@ impl Object for BlockdevOptionsCurlFtp {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put("url", &self.url);
         to.put_optional("readahead", &self.readahead);
         to.put_optional("timeout", &self.timeout);
@@ -218,7 +215,6 @@ impl Object for BlockdevOptionsCurlFtps {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(10);
         to.put("url", &self.url);
         to.put_optional("readahead", &self.readahead);
         to.put_optional("timeout", &self.timeout);
@@ -263,7 +259,6 @@ impl Object for BlockdevOptionsTftp {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("url", &self.url);
         to.put_optional("readahead", &self.readahead);
         to.put_optional("timeout", &self.timeout);
@@ -334,7 +329,6 @@ impl Object for BlockdevOptionsS3 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(16);
         to.put("bucket", &self.bucket);
         to.put("key", &self.key);
         to.put_optional("version", &self.version);

@@ -32,7 +32,6 @@ impl Object for BlockdevCreateOptionsFile {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("nocow", &self.nocow);
         to.put_optional("extent-size-hint", &self.extent_size_hint);
         to.put("filename", &self.filename);
@@ -94,7 +93,6 @@ impl Object for BlockdevCreateOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("x-max-rounds", &self.x_max_rounds);
         to.put_optional("x-max-memory", &self.x_max_memory);
@@ -133,7 +131,6 @@ impl Object for BlockdevCreateOptionsParallels {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("file", &self.file);
         to.put("size", &self.size);
         to.put_optional("cluster-size", &self.cluster_size);
@@ -195,7 +192,6 @@ impl Object for BlockdevCreateOptionsQcow2 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put("file", &self.file);
         to.put_optional("data-file", &self.data_file);
         to.put_optional("data-file-raw", &self.data_file_raw);
@@ -229,7 +225,6 @@ impl Object for BlockdevCreateOptionsNfs {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("location", &self.location);
         to.put("size", &self.size);
     }
@@ -260,7 +255,6 @@ impl Object for BlockdevCreateOptionsRbd {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("cluster-size", &self.cluster_size);
         to.put_optional("encrypt", &self.encrypt);
         to.put("location", &self.location);
@@ -284,7 +278,6 @@ impl Object for BlockdevCreateOptionsSsh {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("location", &self.location);
         to.put("size", &self.size);
     }
@@ -312,7 +305,6 @@ impl Object for BlockdevCreateOptionsVdi {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("file", &self.file);
         to.put("size", &self.size);
         to.put_optional("preallocation", &self.preallocation);
@@ -350,7 +342,6 @@ impl Object for BlockdevCreateOptionsVhdx {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("log-size", &self.log_size);
         to.put_optional("block-size", &self.block_size);
         to.put_optional("subformat", &self.subformat);
@@ -385,7 +376,6 @@ impl Object for BlockdevCreateOptionsVpc {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("subformat", &self.subformat);
         to.put_optional("force-size", &self.force_size);
         to.put("file", &self.file);
@@ -433,7 +423,6 @@ impl Object for BlockdevCreateOptionsVmdk {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("file", &self.file);
         to.put("size", &self.size);
         to.put_optional("extents", &self.extents);
@@ -471,7 +460,6 @@ impl Object for BlockdevCreateOptionsQcow {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("file", &self.file);
         to.put("size", &self.size);
         to.put_optional("backing-file", &self.backing_file);
@@ -510,7 +498,6 @@ impl Object for BlockdevCreateOptionsQed {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("file", &self.file);
         to.put("size", &self.size);
         to.put_optional("backing-file", &self.backing_file);
@@ -800,7 +787,6 @@ impl Object for BlockdevCreateArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("job-id", &self.job_id);
         to.put("options", &self.options);
     }

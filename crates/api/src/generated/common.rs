@@ -64,7 +64,6 @@ impl Object for InetSocketAddress {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("host", &self.host);
         to.put("port", &self.port);
         to.put_optional("ipv4", &self.ipv4);
@@ -106,7 +105,6 @@ impl Object for VsockSocketAddress {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("cid", &self.cid);
         to.put("port", &self.port);
     }

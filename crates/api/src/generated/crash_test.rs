@@ -33,7 +33,6 @@ impl Object for CrashTestFate {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("change", &self.change);
         to.put("fate", &self.fate);
     }
@@ -76,7 +75,6 @@ impl Object for CrashTestFailure {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(8);
         to.put("point", &self.point);
         to.put("crash", &self.crash);
         to.put("what", &self.what);
@@ -140,7 +138,6 @@ impl Object for CrashTestReport {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(13);
         to.put("filename", &self.filename);
         to.put("script", &self.script);
         to.put("verdict", &self.verdict);

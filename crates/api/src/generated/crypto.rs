@@ -170,7 +170,6 @@ impl Object for QCryptoBlockOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("x-max-rounds", &self.x_max_rounds);
         to.put_optional("x-max-memory", &self.x_max_memory);
@@ -218,7 +217,6 @@ impl Object for QCryptoBlockCreateOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put_optional("key-secret", &self.key_secret);
         to.put_optional("x-max-rounds", &self.x_max_rounds);
         to.put_optional("x-max-memory", &self.x_max_memory);
@@ -276,7 +274,6 @@ impl Object for QCryptoBlockAmendOptionsLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("state", &self.state);
         to.put_optional("new-secret", &self.new_secret);
         to.put_optional("old-secret", &self.old_secret);
@@ -311,7 +308,6 @@ impl Object for QCryptoBlockInfoLUKSSlot {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("active", &self.active);
         to.put_optional("iters", &self.iters);
         to.put("key-offset", &self.key_offset);
@@ -362,7 +358,6 @@ impl Object for QCryptoBlockInfoLUKS {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(10);
         to.put("ivgen-alg", &self.ivgen_alg);
         to.put("detached-header", &self.detached_header);
         to.put("hash-alg", &self.hash_alg);
@@ -418,7 +413,6 @@ impl Object for SecretProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("format", &self.format);
         to.put_optional("data", &self.data);
         to.put_optional("file", &self.file);

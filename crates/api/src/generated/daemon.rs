@@ -48,7 +48,6 @@ impl Object for ChardevSocketOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("path", &self.path);
         to.put_optional("host", &self.host);
         to.put_optional("port", &self.port);
@@ -156,7 +155,6 @@ impl Object for MonitorOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("id", &self.id);
         to.put_optional("mode", &self.mode);
         to.put_optional("pretty", &self.pretty);

@@ -55,7 +55,6 @@ impl Object for AddfdInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put("fd", &self.fd);
     }
@@ -77,7 +76,6 @@ impl Object for AddFdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("fdset-id", &self.fdset_id);
         to.put_optional("opaque", &self.opaque);
     }
@@ -99,7 +97,6 @@ impl Object for RemoveFdArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put_optional("fd", &self.fd);
     }
@@ -121,7 +118,6 @@ impl Object for FdsetFdInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("fd", &self.fd);
         to.put_optional("opaque", &self.opaque);
     }
@@ -143,7 +139,6 @@ impl Object for FdsetInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("fdset-id", &self.fdset_id);
         to.put("fds", &self.fds);
     }

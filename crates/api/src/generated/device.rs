@@ -25,7 +25,6 @@ impl Object for EjectArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put_optional("force", &self.force);
@@ -54,7 +53,6 @@ impl Object for BlockdevOpenTrayArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put_optional("force", &self.force);
@@ -77,7 +75,6 @@ impl Object for BlockdevCloseTrayArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
     }
@@ -117,7 +114,6 @@ impl Object for BlockdevInsertMediumArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("id", &self.id);
         to.put("node-name", &self.node_name);
     }
@@ -171,7 +167,6 @@ impl Object for BlockdevChangeMediumArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put("filename", &self.filename);
@@ -203,7 +198,6 @@ impl Object for ChangeArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("device", &self.device);
         to.put("target", &self.target);
         to.put_optional("arg", &self.arg);
@@ -234,7 +228,6 @@ impl Object for DeviceTrayMoved {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("device", &self.device);
         to.put("id", &self.id);
         to.put("tray-open", &self.tray_open);

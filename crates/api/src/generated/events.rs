@@ -22,7 +22,6 @@ impl Object for JobStatusChange {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("id", &self.id);
         to.put("status", &self.status);
     }
@@ -61,7 +60,6 @@ impl Object for BlockJobCompleted {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("type", &self.r#type);
         to.put("device", &self.device);
         to.put("len", &self.len);
@@ -101,7 +99,6 @@ impl Object for BlockJobCancelled {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("type", &self.r#type);
         to.put("device", &self.device);
         to.put("len", &self.len);
@@ -165,7 +162,6 @@ impl Object for BlockJobError {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("device", &self.device);
         to.put("operation", &self.operation);
         to.put("action", &self.action);
@@ -202,7 +198,6 @@ impl Object for BlockJobReady {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("type", &self.r#type);
         to.put("device", &self.device);
         to.put("len", &self.len);
@@ -229,7 +224,6 @@ impl Object for BlockJobPending {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("type", &self.r#type);
         to.put("id", &self.id);
     }
@@ -291,7 +285,6 @@ impl Object for BlockIoError {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put("qom-path", &self.qom_path);
         to.put("device", &self.device);
         to.put_optional("node-name", &self.node_name);
@@ -335,7 +328,6 @@ impl Object for BlockImageCorrupted {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("device", &self.device);
         to.put_optional("node-name", &self.node_name);
         to.put("msg", &self.msg);
@@ -369,7 +361,6 @@ impl Object for BlockWriteThreshold {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("node-name", &self.node_name);
         to.put("amount-exceeded", &self.amount_exceeded);
         to.put("write-threshold", &self.write_threshold);
@@ -417,7 +408,6 @@ impl Object for QuorumFailure {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("reference", &self.reference);
         to.put("sector-num", &self.sector_num);
         to.put("sectors-count", &self.sectors_count);
@@ -454,7 +444,6 @@ impl Object for QuorumReportBad {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put("type", &self.r#type);
         to.put_optional("error", &self.error);
         to.put("node-name", &self.node_name);

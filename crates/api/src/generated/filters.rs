@@ -38,7 +38,6 @@ impl Object for BlockdevOptionsThrottle {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("throttle-group", &self.throttle_group);
         to.put("file", &self.file);
     }
@@ -78,7 +77,6 @@ impl Object for BlockdevOptionsCor {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("bottom", &self.bottom);
         to.put("file", &self.file);
     }
@@ -103,7 +101,6 @@ impl Object for PreallocateOptions {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("prealloc-align", &self.prealloc_align);
         to.put_optional("prealloc-size", &self.prealloc_size);
     }
@@ -131,7 +128,6 @@ impl Object for BlockdevOptionsPreallocate {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("prealloc-align", &self.prealloc_align);
         to.put_optional("prealloc-size", &self.prealloc_size);
         to.put("file", &self.file);

@@ -44,7 +44,6 @@ impl Object for SnapshotInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(8);
         to.put_optional("icount", &self.icount);
         to.put("vm-clock-nsec", &self.vm_clock_nsec);
         to.put("name", &self.name);
@@ -106,7 +105,6 @@ impl Object for Qcow2BitmapInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("flags", &self.flags);
         to.put("name", &self.name);
         to.put("granularity", &self.granularity);
@@ -159,7 +157,6 @@ impl Object for ImageInfoSpecificQCow2Encryption {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(11);
         to.put_optional("ivgen-alg", &self.ivgen_alg);
         to.put_optional("detached-header", &self.detached_header);
         to.put_optional("hash-alg", &self.hash_alg);
@@ -217,7 +214,6 @@ impl Object for ImageInfoSpecificQCow2 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(10);
         to.put("compat", &self.compat);
         to.put("compression-type", &self.compression_type);
         to.put_optional("lazy-refcounts", &self.lazy_refcounts);
@@ -259,7 +255,6 @@ impl Object for VmdkExtentInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("compressed", &self.compressed);
         to.put("virtual-size", &self.virtual_size);
         to.put("filename", &self.filename);
@@ -293,7 +288,6 @@ impl Object for ImageInfoSpecificVmdk {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("cid", &self.cid);
         to.put("parent-cid", &self.parent_cid);
         to.put("create-type", &self.create_type);
@@ -473,7 +467,6 @@ impl Object for BlockLimitsInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put_optional("write-zeroes-alignment", &self.write_zeroes_alignment);
         to.put("request-alignment", &self.request_alignment);
         to.put_optional("opt-transfer", &self.opt_transfer);
@@ -544,7 +537,6 @@ impl Object for BlockNodeInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
         to.put_optional("dirty-flag", &self.dirty_flag);
@@ -620,7 +612,6 @@ impl Object for ImageInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(15);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
         to.put_optional("dirty-flag", &self.dirty_flag);
@@ -655,7 +646,6 @@ impl Object for BlockChildInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("name", &self.name);
         to.put("info", &self.info);
     }
@@ -719,7 +709,6 @@ impl Object for BlockGraphInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(15);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
         to.put_optional("dirty-flag", &self.dirty_flag);
@@ -787,7 +776,6 @@ impl Object for ImageCheck {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(12);
         to.put_optional("image-end-offset", &self.image_end_offset);
         to.put_optional("compressed-clusters", &self.compressed_clusters);
         to.put_optional("total-clusters", &self.total_clusters);
@@ -843,7 +831,6 @@ impl Object for MapEntry {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("start", &self.start);
         to.put("length", &self.length);
         to.put("data", &self.data);
@@ -878,7 +865,6 @@ impl Object for BlockMeasureInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("bitmaps", &self.bitmaps);
         to.put("required", &self.required);
         to.put("fully-allocated", &self.fully_allocated);

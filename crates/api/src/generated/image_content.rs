@@ -49,7 +49,6 @@ impl Object for ImagePartition {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("number", &self.number);
         to.put("start", &self.start);
         to.put("length", &self.length);
@@ -81,7 +80,6 @@ impl Object for ImageContent {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("partition-table", &self.partition_table);
         to.put("partitions", &self.partitions);
         to.put_optional("filesystem", &self.filesystem);
@@ -149,7 +147,6 @@ impl Object for ImageDescription {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(16);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
         to.put_optional("dirty-flag", &self.dirty_flag);

@@ -56,7 +56,6 @@ impl Object for ImageDigest {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(8);
         to.put("filename", &self.filename);
         to.put_optional("format", &self.format);
         to.put_optional("virtual-size", &self.virtual_size);

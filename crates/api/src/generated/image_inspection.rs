@@ -123,7 +123,6 @@ impl Object for ImageFinding {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("code", &self.code);
         to.put("text", &self.text);
         to.put_optional("offset", &self.offset);
@@ -170,7 +169,6 @@ impl Object for ImageSignature {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("name", &self.name);
         to.put("class", &self.class);
         to.put("offset", &self.offset);
@@ -234,7 +232,6 @@ impl Object for ImageReference {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("kind", &self.kind);
         to.put("stored", &self.stored);
         to.put_optional("format", &self.format);
@@ -285,7 +282,6 @@ impl Object for ImageFeature {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("set", &self.set);
         to.put("bit", &self.bit);
         to.put_optional("name", &self.name);
@@ -356,7 +352,6 @@ impl Object for ImageInspection {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(17);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
         to.put("format-given", &self.format_given);
@@ -434,7 +429,6 @@ impl Object for ImagePolicy {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("base", &self.base);
         to.put_optional("formats", &self.formats);
         to.put_optional("vmdk-types", &self.vmdk_types);

@@ -25,7 +25,6 @@ impl Object for ImageTreeUser {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("pid", &self.pid);
         to.put("command", &self.command);
         to.put("writes", &self.writes);
@@ -88,7 +87,6 @@ impl Object for ImageTreeEntry {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put("filename", &self.filename);
         to.put_optional("format", &self.format);
         to.put_optional("virtual-size", &self.virtual_size);

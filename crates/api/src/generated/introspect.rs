@@ -55,7 +55,6 @@ impl Object for VersionTriple {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("major", &self.major);
         to.put("minor", &self.minor);
         to.put("micro", &self.micro);
@@ -78,7 +77,6 @@ impl Object for VersionInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("qemu", &self.qemu);
         to.put("package", &self.package);
     }
@@ -290,7 +288,6 @@ impl Object for SchemaInfoEnum {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("members", &self.members);
         to.put("values", &self.values);
     }
@@ -312,7 +309,6 @@ impl Object for SchemaInfoEnumMember {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("name", &self.name);
         to.put_optional("features", &self.features);
     }
@@ -358,7 +354,6 @@ impl Object for SchemaInfoObject {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("members", &self.members);
         to.put_optional("tag", &self.tag);
         to.put_optional("variants", &self.variants);
@@ -390,7 +385,6 @@ impl Object for SchemaInfoObjectMember {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("name", &self.name);
         to.put("type", &self.r#type);
         to.put_optional("default", &self.default);
@@ -414,7 +408,6 @@ impl Object for SchemaInfoObjectVariant {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("case", &self.case);
         to.put("type", &self.r#type);
     }
@@ -478,7 +471,6 @@ impl Object for SchemaInfoCommand {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("arg-type", &self.arg_type);
         to.put("ret-type", &self.ret_type);
         to.put_optional("allow-oob", &self.allow_oob);

@@ -54,7 +54,6 @@ impl Object for StatusInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("running", &self.running);
         to.put("status", &self.status);
     }
@@ -96,7 +95,6 @@ impl Object for DeviceDeleted {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("device", &self.device);
         to.put("path", &self.path);
     }
@@ -164,7 +162,6 @@ impl Object for Shutdown {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("guest", &self.guest);
         to.put("reason", &self.reason);
     }
@@ -188,7 +185,6 @@ impl Object for Reset {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("guest", &self.guest);
         to.put("reason", &self.reason);
     }
@@ -210,7 +206,6 @@ impl Object for HumanMonitorCommandArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("command-line", &self.command_line);
         to.put_optional("cpu-index", &self.cpu_index);
     }

@@ -124,7 +124,6 @@ impl Object for MigrationRAMStats {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(17);
         to.put("transferred", &self.transferred);
         to.put("remaining", &self.remaining);
         to.put("total", &self.total);
@@ -179,7 +178,6 @@ impl Object for MigrationInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put_optional("status", &self.status);
         to.put_optional("ram", &self.ram);
         to.put_optional("total-time", &self.total_time);
@@ -243,7 +241,6 @@ impl Object for FileMigrationArgs {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("filename", &self.filename);
         to.put("offset", &self.offset);
     }
@@ -335,7 +332,6 @@ impl Object for MigrationChannel {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("channel-type", &self.channel_type);
         to.put("addr", &self.addr);
     }
@@ -366,7 +362,6 @@ impl Object for MigrateArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("uri", &self.uri);
         to.put_optional("channels", &self.channels);
         to.put_optional("detach", &self.detach);
@@ -396,7 +391,6 @@ impl Object for MigrateIncomingArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("uri", &self.uri);
         to.put_optional("channels", &self.channels);
         to.put_optional("exit-on-error", &self.exit_on_error);

@@ -97,7 +97,6 @@ impl Object for MigrationCapabilityStatus {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("capability", &self.capability);
         to.put("state", &self.state);
     }
@@ -161,7 +160,6 @@ impl Object for BitmapMigrationBitmapAlias {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("name", &self.name);
         to.put("alias", &self.alias);
         to.put_optional("transform", &self.transform);
@@ -190,7 +188,6 @@ impl Object for BitmapMigrationNodeAlias {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("node-name", &self.node_name);
         to.put("alias", &self.alias);
         to.put("bitmaps", &self.bitmaps);
@@ -361,7 +358,6 @@ impl Object for MigrationParameters {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(29);
         to.put_optional("announce-initial", &self.announce_initial);
         to.put_optional("announce-max", &self.announce_max);
         to.put_optional("announce-rounds", &self.announce_rounds);

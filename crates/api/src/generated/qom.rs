@@ -70,7 +70,6 @@ impl Object for IothreadProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("aio-max-batch", &self.aio_max_batch);
         to.put_optional("thread-pool-min", &self.thread_pool_min);
         to.put_optional("thread-pool-max", &self.thread_pool_max);
@@ -211,7 +210,6 @@ impl Object for ObjectPropertyInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("name", &self.name);
         to.put("type", &self.r#type);
         to.put_optional("description", &self.description);
@@ -253,7 +251,6 @@ impl Object for QomGetArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("path", &self.path);
         to.put("property", &self.property);
     }
@@ -281,7 +278,6 @@ impl Object for QomSetArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("path", &self.path);
         to.put("property", &self.property);
         to.put("value", &self.value);
@@ -310,7 +306,6 @@ impl Object for ObjectPropertyValue {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("name", &self.name);
         to.put("type", &self.r#type);
         to.put_optional("value", &self.value);
@@ -375,7 +370,6 @@ impl Object for ObjectTypeInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("name", &self.name);
         to.put_optional("abstract", &self.r#abstract);
         to.put_optional("parent", &self.parent);
@@ -398,7 +392,6 @@ impl Object for QomListTypesArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put_optional("implements", &self.implements);
         to.put_optional("abstract", &self.r#abstract);
     }
@@ -453,7 +446,6 @@ impl Object for IOThreadInfo {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("id", &self.id);
         to.put("thread-id", &self.thread_id);
         to.put("poll-max-ns", &self.poll_max_ns);

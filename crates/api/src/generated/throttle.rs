@@ -82,7 +82,6 @@ impl Object for BlockIOThrottle {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(22);
         to.put_optional("device", &self.device);
         to.put_optional("id", &self.id);
         to.put("bps", &self.bps);
@@ -178,7 +177,6 @@ impl Object for ThrottleLimits {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(19);
         to.put_optional("iops-total", &self.iops_total);
         to.put_optional("iops-total-max", &self.iops_total_max);
         to.put_optional("iops-total-max-length", &self.iops_total_max_length);
@@ -274,7 +272,6 @@ impl Object for ThrottleGroupProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(20);
         to.put_optional("limits", &self.limits);
         to.put_optional("x-iops-total", &self.x_iops_total);
         to.put_optional("x-iops-total-max", &self.x_iops_total_max);

@@ -42,7 +42,6 @@ impl Object for TlsCredsProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);
@@ -78,7 +77,6 @@ impl Object for TlsCredsPskProperties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(5);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);
@@ -118,7 +116,6 @@ impl Object for TlsCredsX509Properties {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put_optional("verify-peer", &self.verify_peer);
         to.put_optional("dir", &self.dir);
         to.put_optional("endpoint", &self.endpoint);

@@ -102,7 +102,6 @@ impl Object for ToolError {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put("code", &self.code);
         to.put("message", &self.message);
         to.put_optional("exit", &self.exit);
@@ -176,7 +175,6 @@ impl Object for ToolProgress {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("done", &self.done);
         to.put("total", &self.total);
         to.put("unit", &self.unit);
@@ -208,7 +206,6 @@ impl Object for ToolStats {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("elapsed-ms", &self.elapsed_ms);
         to.put("cpu-ms", &self.cpu_ms);
         to.put("peak-memory", &self.peak_memory);

@@ -37,7 +37,6 @@ impl Object for TopRates {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(7);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -103,7 +102,6 @@ impl Object for TopCounters {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -161,7 +159,6 @@ impl Object for TopJob {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(9);
         to.put("id", &self.id);
         to.put("type", &self.r#type);
         to.put("status", &self.status);
@@ -220,7 +217,6 @@ impl Object for TopExport {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(11);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -299,7 +295,6 @@ impl Object for TopDevice {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(17);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -390,7 +385,6 @@ impl Object for TopNode {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(19);
         to.put_optional("read-rate", &self.read_rate);
         to.put_optional("write-rate", &self.write_rate);
         to.put_optional("reads-rate", &self.reads_rate);
@@ -444,7 +438,6 @@ impl Object for TopLook {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(6);
         to.put("server", &self.server);
         to.put("interval", &self.interval);
         to.put("jobs", &self.jobs);

@@ -379,7 +379,6 @@ impl Object for TransactionArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("actions", &self.actions);
         to.put_optional("properties", &self.properties);
     }

@@ -37,7 +37,6 @@ impl Object for Base {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("name", &self.name);
         to.put_optional("note", &self.note);
     }
@@ -68,7 +67,6 @@ impl Object for Derived {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(4);
         to.put("name", &self.name);
         to.put_optional("note", &self.note);
         to.put("size", &self.size);
@@ -131,7 +129,6 @@ impl Object for Numbers {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(14);
         to.put_optional("a", &self.a);
         to.put_optional("b", &self.b);
         to.put_optional("c", &self.c);
@@ -171,7 +168,6 @@ impl Object for Nested {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put_optional("inner", &self.inner);
         to.put("numbers", &self.numbers);
         to.put("colours", &self.colours);
@@ -229,7 +225,6 @@ impl Object for Square {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("side", &self.side);
         to.put_optional("of", &self.of);
     }
@@ -585,7 +580,6 @@ impl Object for TakeMembersArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(2);
         to.put("x", &self.x);
         to.put_optional("y", &self.y);
     }
@@ -613,7 +607,6 @@ impl Object for TakeNestedArguments {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.reserve(3);
         to.put("nested", &self.nested);
         to.put("tag", &self.tag);
         to.put_optional("scalar", &self.scalar);

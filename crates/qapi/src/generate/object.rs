@@ -24,9 +24,6 @@ pub(crate) fn structure(
     let doc = outer_doc(&definition.doc.overview, &format!("`{}`.", definition.name));
     let derive = if default { "Debug, Clone, PartialEq, Default" } else { "Debug, Clone, PartialEq" };
     let (source, sink) = if members.is_empty() { ("_", "_") } else { ("from", "to") };
-    if members.len() > 1 {
-        puts.insert_str(0, &format!("to.reserve({});\n", members.len()));
-    }
     Ok(format!(
         "{doc}#[derive({derive})]\npub struct {name} {{\n{fields}}}\n\nimpl Object for {name} {{\n\
          fn take({source}: &mut Members<'_>) -> Result<Self, DecodeError> {{\nOk(Self {{\n{takes}}})\n}}\n\n\
