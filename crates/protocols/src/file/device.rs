@@ -38,8 +38,8 @@ impl FileDriver {
     pub(super) fn resize_device(&self, size: u64) -> Result<()> {
         let length = self.file().len();
         let length = length.map_err(|e| failed(format!("'{}' can't be looked at", self.filename), &e))?;
-        self.length.store(length, Release);
         if size == length {
+            self.length.store(length, Release);
             return Ok(());
         }
         let what = if size > length { "grow" } else { "resize" };
@@ -118,4 +118,16 @@ pub(super) async fn need_cd_drive(filename: &str, file: &File) -> Result<()> {
         // A drive that fails to tell its state is still a drive.
         _ => Ok(()),
     }
+}
+
+/// Refuses a device without a medium: it was opened without a wait for one, and has no size.
+pub(super) async fn need_medium(filename: &str, file: &File) -> Result<()> {
+    let what = || format!("Could not open '{filename}'");
+    if file.len().map_err(|e| failed(what(), &e))? > 0 {
+        return Ok(());
+    }
+    let name = filename.to_owned();
+    // As everybody opens it: its driver then looks for a medium.
+    let opened = rt::blocking(move || std::fs::File::open(rt::fs::path(&name)).map(drop)).await;
+    opened.map_err(|e| failed(what(), &e))
 }

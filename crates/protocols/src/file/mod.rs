@@ -333,6 +333,8 @@ impl Driver for FileDriver {
             // A failed write may have grown the file too; what it is now is looked up.
             match &result {
                 Ok(()) => self.grown(end),
+                // A device grows by nobody's writes.
+                Err(_) if self.is_device() => self.changed(),
                 Err(_) if beyond > 0 => self.grown(self.file().len().unwrap_or(0).min(end)),
                 Err(_) => self.grown(self.file().len().unwrap_or(0)),
             }

@@ -128,8 +128,13 @@ async fn open(
         }
         _ => could_not_open(&e),
     })?;
-    if kind == Kind::CdDrive {
-        device::need_cd_drive(&filename, &file).await?;
+    // Another file may have taken the name meanwhile.
+    let opened = file.stat().map_err(|e| could_not_open(&e))?;
+    check_kind(&filename, &opened, driver, kind)?;
+    match kind {
+        Kind::CdDrive => device::need_cd_drive(&filename, &file).await?,
+        Kind::Device if opened.kind == FileKind::Block => device::need_medium(&filename, &file).await?,
+        Kind::Device | Kind::Regular => {}
     }
     let locks = if context.common().force_share || locking == OnOffAuto::Off {
         None
