@@ -12,6 +12,7 @@
 //! Bounds: [`MOST`] bytes, those under way included; a change waits until there is room for it, and is alone where it is larger.
 use block::{BlockError, Result};
 use event_listener::{Event, IntoNotification};
+use futures_util::future::join_all;
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
 use rt::Buf;
@@ -19,6 +20,8 @@ use std::collections::BTreeMap;
 
 /// Bytes that are kept, with [`NOTE`] for each change.
 const MOST: usize = 64 << 20;
+/// Changes that are made again side by side.
+const SIDE_BY_SIDE: usize = 64;
 /// What a change counts beside its data.
 const NOTE: usize = 64;
 
@@ -300,31 +303,48 @@ impl<A> Unflushed<A> {
         self.tell();
     }
 
-    /// All of them, in order, by their numbers.
-    pub fn all(&self) -> Vec<(u64, Change)> {
-        self.changes.lock().noted.iter().map(|(number, entry)| (*number, entry.change.clone())).collect()
+    /// Makes all of them again on another connection, in their order, and has them made durable: durable changes are among them.
+    /// Nobody makes others there meanwhile; `is_dead` tells whether it is lost as well.
+    ///
+    /// # Errors
+    /// One of those that the server had answered can't be made again, or the flush failed.
+    pub async fn make_again<F: Future<Output = Result<()>>>(
+        &self,
+        is_dead: impl Fn() -> bool,
+        make: impl Fn(Change) -> F,
+        flush: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        let changes: Vec<_> = {
+            let changes = self.changes.lock();
+            changes.noted.iter().map(|(number, entry)| (*number, entry.change.clone())).collect()
+        };
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut made = Vec::with_capacity(changes.len());
+        for group in side_by_side(&changes, |(_, one), (_, other)| one.meets(other)) {
+            let results = join_all(group.iter().map(|(_, change)| make(change.clone()))).await;
+            for ((number, _), result) in group.iter().zip(results) {
+                match result {
+                    Ok(()) => made.push(*number),
+                    Err(error) if is_dead() || self.is_answered(*number) => {
+                        return Err(error.context("what was not flushed could not be written again"));
+                    }
+                    // Nobody was told of it: whoever waits for it makes it again, and is told why it fails.
+                    Err(_) => {}
+                }
+            }
+        }
+        // One whose answer comes later is kept: whoever waits for it makes it once more.
+        made.retain(|number| self.is_answered(*number));
+        flush.await?;
+        self.forget(&made);
+        Ok(())
     }
 
     /// Whether the server has answered a change, and whoever made it was told so.
-    pub fn is_answered(&self, number: u64) -> bool {
+    fn is_answered(&self, number: u64) -> bool {
         self.changes.lock().noted.get(&number).is_some_and(|entry| entry.answer.is_some())
-    }
-
-    /// After all of `changes` was made again on another connection, and a flush of it that began when those of `answered` were:
-    /// they are durable. Those that came meanwhile wait for that connection, and are not among them: numbers only grow.
-    pub fn forget_again(&self, changes: &[(u64, Change)], answered: Vec<u64>) {
-        let last = changes.last().map(|(number, _)| *number);
-        let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
-        self.forget(&known);
-    }
-
-    /// What becomes of a change that was made again. One that nobody was told of is made again by whoever waits for it, who then is
-    /// told why it fails.
-    pub fn made_again(&self, number: u64, is_dead: bool, result: Result<()>) -> Result<()> {
-        let owed = is_dead || self.is_answered(number);
-        result
-            .or_else(|error| if owed { Err(error) } else { Ok(()) })
-            .map_err(|error| error.context("what was not flushed could not be written again"))
     }
 }
 
@@ -372,15 +392,11 @@ impl<A: Copy> Unflushed<A> {
     }
 }
 
-/// Cuts changes, in their order, into groups of at most `most` that can be made side by side: no two of one group meet.
-pub(crate) fn side_by_side<T>(
-    changes: &[T],
-    most: usize,
-    meet: impl Fn(&T, &T) -> bool,
-) -> impl Iterator<Item = &[T]> {
+/// Cuts changes, in their order, into groups of at most [`SIDE_BY_SIDE`] that can be made side by side: no two of one group meet.
+pub(crate) fn side_by_side<T>(changes: &[T], meet: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = &[T]> {
     let mut rest = changes;
     std::iter::from_fn(move || {
-        let longest = rest.len().min(most);
+        let longest = rest.len().min(SIDE_BY_SIDE);
         let meets = |at: &usize| {
             let (before, from) = rest.split_at(*at);
             from.first().is_some_and(|change| before.iter().any(|other| meet(other, change)))
@@ -401,15 +417,15 @@ mod tests {
     fn changes_that_meet_are_never_made_side_by_side_and_none_is_left_out() {
         let meet = |one: &(u32, u32), other: &(u32, u32)| one.0 < other.1 && other.0 < one.1;
         let changes: Vec<_> = (0..200u32).map(|n| (n * 37 % 50, n * 37 % 50 + 1 + n % 7)).collect();
-        let groups: Vec<_> = side_by_side(&changes, 8, meet).collect();
+        let groups: Vec<_> = side_by_side(&changes, meet).collect();
         assert_eq!(groups.concat(), changes);
         for group in groups {
-            assert!((1..=8).contains(&group.len()));
+            assert!((1..=SIDE_BY_SIDE).contains(&group.len()));
             for (at, change) in group.iter().enumerate() {
                 assert!(group.iter().skip(at + 1).all(|other| !meet(change, other)));
             }
         }
-        assert_eq!(side_by_side(&[(); 0], 8, |(), ()| true).count(), 0);
+        assert_eq!(side_by_side(&[(); 0], |(), ()| true).count(), 0);
     }
 
     fn taken(unflushed: &Unflushed) -> usize {

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use block::{BlockError, Result};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
-use rt::Target;
+use rt::{BufMut, Target};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -67,6 +67,12 @@ pub(crate) trait Redial: Send + Sync + Sized + 'static {
         self: &Arc<Self>,
         connection: &Arc<Self::Connection>,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether another connection may take the place of one that is lost: everything that this one carried out can be carried out
+    /// there again.
+    fn is_replaceable(&self) -> bool {
+        true
+    }
 
     /// Notes that there is another connection.
     fn connected(&self);
@@ -123,9 +129,9 @@ impl<C: Connection> Way<C> {
         }
     }
 
-    /// Ends the way with an error for later requests: the last connection, and the one that was being made ready, are the caller's
-    /// to end. No other is made.
-    pub fn end(&self, error: BlockError) -> (Arc<C>, Option<Arc<C>>) {
+    /// Ends the way with an error for later requests: the last connection is the caller's to end. No other is made, and one that was
+    /// being made ready is aborted: what is written again on it must not arrive when others use the disk.
+    pub fn end(&self, error: BlockError) -> Arc<C> {
         let mut state = self.state.lock();
         let next = match std::mem::replace(&mut *state, State::Ended(error)) {
             State::Lost { next, .. } => next,
@@ -135,7 +141,11 @@ impl<C: Connection> Way<C> {
         let connection = self.connection.load_full();
         drop(state);
         self.changed.notify(usize::MAX.additional());
-        (connection, next)
+        if let Some(next) = next {
+            next.abort();
+            next.leave();
+        }
+        connection
     }
 }
 
@@ -159,6 +169,17 @@ impl Attempts {
         }
     }
 
+    /// After an attempt that has failed: whether it is to be made again, for its connection was lost and there is another one.
+    ///
+    /// # Errors
+    /// There is no other connection in time.
+    pub async fn again<L: Redial>(&mut self, link: &Arc<L>, used: &Arc<L::Connection>) -> Result<bool> {
+        // In this order: what is carried out on a connection that lives after this is seen by what follows, or was never sent.
+        let is_lost = used.dead().is_some();
+        let is_replaced = !Arc::ptr_eq(&link.way().connection.load(), used);
+        Ok(is_lost && (is_replaced || link.is_replaceable()) && self.reconnected(link, used).await?)
+    }
+
     /// After an attempt whose connection was lost: waits for another one. False: it is not to be made again.
     ///
     /// # Errors
@@ -169,6 +190,29 @@ impl Attempts {
             rt::sleep(FIRST_PAUSE).await;
         }
         reconnected(link, lost).await.map(|()| true)
+    }
+}
+
+/// Makes a request that can be carried out twice, on this connection or on a later one. `make` is given the buffer that an answer's
+/// data go to, and gives it back.
+pub(crate) async fn request<L: Redial, T, F: Future<Output = (Option<BufMut>, Result<T>)>>(
+    link: &Arc<L>,
+    mut buf: Option<BufMut>,
+    make: impl Fn(Arc<L::Connection>, Option<BufMut>) -> F,
+) -> (Option<BufMut>, Result<T>) {
+    let room = buf.as_ref().map(BufMut::len);
+    let mut attempts = Attempts::default();
+    loop {
+        let connection = link.way().connection();
+        let (back, result) = make(connection.clone(), buf).await;
+        if result.is_ok() {
+            return (back, result);
+        }
+        match attempts.again(link, &connection).await {
+            Ok(true) => buf = back.or_else(|| room.map(BufMut::zeroed)),
+            Ok(false) => return (back, result),
+            Err(error) => return (back, Err(error)),
+        }
     }
 }
 

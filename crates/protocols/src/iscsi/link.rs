@@ -15,19 +15,15 @@ use super::execute::{Command, Phase, execute};
 use super::location::{Delays, Location};
 use super::tasks::{Outcome, Reply};
 use super::unit::Unit;
-use crate::unflushed::{Change, Unflushed, side_by_side};
-use crate::way::{self, Attempts, Redial, Way};
+use crate::unflushed::{Change, Unflushed};
+use crate::way::{self, Redial, Way};
 use block::{BlockError, ErrorKind, Result};
-use futures_util::future::join_all;
 use iscsi::Profile;
 use iscsi::scsi::command::Width;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Changes that are written again side by side.
-const SIDE_BY_SIDE: usize = 64;
 
 /// Bytes of zeroes or of given back space that a unit may take a second for.
 const SLOWEST: u64 = 1 << 20;
@@ -108,23 +104,13 @@ impl Link {
 
     /// Makes a request that changes nothing, or may be made twice, on this session or a later one.
     pub async fn run(self: &Arc<Self>, command: &Command, payload: Payload) -> Outcome {
-        let Payload { data, mut buf } = payload;
-        let room = buf.as_ref().map(BufMut::len);
-        let mut attempts = Attempts::default();
-        loop {
-            let connection = self.way.connection();
+        let Payload { data, buf } = payload;
+        let data = &data;
+        way::request(self, buf, |connection, buf| async move {
             let payload = Payload { data: data.clone(), buf };
-            let (back, result) = execute(&connection, command, payload, Phase::InUse).await;
-            if result.is_ok() || connection.dead().is_none() {
-                return (back, result);
-            }
-            match attempts.reconnected(self, &connection).await {
-                Ok(true) => {}
-                Ok(false) => return (back, result),
-                Err(error) => return (back, Err(error)),
-            }
-            buf = back.or_else(|| room.map(BufMut::zeroed));
-        }
+            execute(&connection, command, payload, Phase::InUse).await
+        })
+        .await
     }
 
     /// Reads whole blocks.
@@ -268,36 +254,26 @@ impl Link {
         BlockError::new(ErrorKind::Io, text)
     }
 
-    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
-    /// meet.
+    /// Writes what may be lost, and has it made durable.
     async fn write_again(&self, connection: &Connection) -> Result<()> {
-        let changes = self.unflushed.all();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
-            let results = join_all(group.iter().map(|(_, change)| self.make(connection, change))).await;
-            for ((number, _), result) in group.iter().zip(results) {
-                self.unflushed.made_again(*number, connection.dead().is_some(), result)?;
+        let flush = async {
+            let flush =
+                async |width| execute(connection, &flushing(width), Payload::default(), Phase::InUse).await.1;
+            let mut result = flush(Width::Ten).await;
+            if is_unknown(&result) {
+                result = flush(Width::Sixteen).await;
             }
-        }
-        let answered = self.unflushed.answered();
-        let flush =
-            async |width| execute(connection, &flushing(width), Payload::default(), Phase::InUse).await.1;
-        let mut result = flush(Width::Ten).await;
-        if is_unknown(&result) {
-            result = flush(Width::Sixteen).await;
-        }
-        self.flushed(result)?;
-        self.unflushed.forget_again(&changes, answered);
-        Ok(())
+            self.flushed(result)
+        };
+        let make = |change| self.make(connection, change);
+        self.unflushed.make_again(|| connection.dead().is_some(), make, flush).await
     }
 
     /// Makes a change on a session.
-    async fn make(&self, connection: &Connection, change: &Change) -> Result<()> {
+    async fn make(&self, connection: &Connection, change: Change) -> Result<()> {
         let (command, payload) = match change {
-            Change::Write(offset, data) => self.writing(*offset, data.clone(), false),
-            Change::Zeroes(offset, len, unmap) => self.zeroing((*offset, *len), *unmap),
+            Change::Write(offset, data) => self.writing(offset, data, false),
+            Change::Zeroes(offset, len, unmap) => self.zeroing((offset, len), unmap),
         };
         self.taken(execute(connection, &command, payload, Phase::InUse).await.1?)
     }
@@ -305,23 +281,17 @@ impl Link {
     /// Gives the session up because somebody wants it so. No other is made.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name());
-        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
-        connection.cut();
-        next.into_iter().for_each(|next| next.cut());
+        self.way.end(BlockError::new(ErrorKind::Io, text)).cut();
     }
 
     /// Ends the session as the protocol has it. No other is made.
     pub async fn close(&self) {
-        let (connection, next) = self.way.end(self.closed());
-        next.into_iter().for_each(|next| next.cut());
-        connection.close().await;
+        self.way.end(self.closed()).close().await;
     }
 
     /// The same without waiting for the target.
     pub fn leave(&self) {
-        let (connection, next) = self.way.end(self.closed());
-        next.into_iter().for_each(|next| next.cut());
-        connection.leave();
+        self.way.end(self.closed()).leave();
     }
 }
 

@@ -14,20 +14,16 @@
 
 use super::connection::{Answer, Connection, Patience};
 use super::location::Location;
-use crate::unflushed::{Change, Unflushed, side_by_side};
-use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos, pauses};
+use crate::unflushed::{Change, Unflushed};
+use crate::way::{self, LONGEST_PAUSE, Redial, Way, nanos, pauses};
 use api::BlockdevOptionsNbd;
 use block::{BlockError, ErrorKind, Result};
-use futures_util::future::join_all;
 use nbd::client::Export;
 use nbd::{Command, CommandFlags, TransmissionFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::Credentials;
-
-/// Changes that are written again side by side.
-const SIDE_BY_SIDE: usize = 64;
 
 /// How long is waited for a server that is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,23 +123,13 @@ impl Link {
         flags: CommandFlags,
         range: (u64, u64),
         data: Option<Buf>,
-        mut buf: Option<BufMut>,
+        buf: Option<BufMut>,
     ) -> Answer {
-        let buffer = buf.as_ref().map(|buf| buf.len());
-        let mut attempts = Attempts::default();
-        loop {
-            let connection = self.way.connection();
-            let (back, result) = connection.call(command, flags, range, data.clone(), buf).await;
-            if self.delays.reconnect.is_zero() || result.is_ok() || connection.dead().is_none() {
-                return (back, result);
-            }
-            match attempts.reconnected(self, &connection).await {
-                Ok(true) => {}
-                Ok(false) => return (back, result),
-                Err(error) => return (back, Err(error)),
-            }
-            buf = back.or_else(|| buffer.map(BufMut::zeroed));
-        }
+        let data = &data;
+        way::request(self, buf, |connection, buf| async move {
+            connection.call(command, flags, range, data.clone(), buf).await
+        })
+        .await
     }
 
     /// Writes to the export.
@@ -215,25 +201,6 @@ impl Link {
         Ok(())
     }
 
-    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
-    /// meet.
-    async fn write_again(&self, connection: &Connection) -> Result<()> {
-        let changes = self.unflushed.all();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
-            let results = join_all(group.iter().map(|(_, change)| make(connection, change))).await;
-            for ((number, _), result) in group.iter().zip(results) {
-                self.unflushed.made_again(*number, connection.dead().is_some(), result)?;
-            }
-        }
-        let answered = self.unflushed.answered();
-        connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
-        self.unflushed.forget_again(&changes, answered);
-        Ok(())
-    }
-
     fn need_same(&self, connection: &Connection, export: &Export) -> Result<()> {
         let old = &self.export;
         let what = if export.size != old.size {
@@ -259,16 +226,12 @@ impl Link {
     /// Gives the connection up because somebody wants it so. No other is made.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name);
-        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
-        connection.cut();
-        next.into_iter().for_each(|next| next.cut());
+        self.way.end(BlockError::new(ErrorKind::Io, text)).cut();
     }
 
     /// Ends the connection as the protocol has it. No other is made.
     pub fn close(&self) {
-        let (connection, next) = self.way.end(self.closed());
-        connection.close();
-        next.into_iter().for_each(|next| next.cut());
+        self.way.end(self.closed()).close();
     }
 }
 
@@ -296,7 +259,15 @@ impl Redial for Link {
     }
 
     async fn restore(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<()> {
-        self.write_again(connection).await
+        let make = |change| make(connection, change);
+        let flush = connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None);
+        self.unflushed
+            .make_again(|| connection.dead().is_some(), make, async { flush.await.1.map(drop) })
+            .await
+    }
+
+    fn is_replaceable(&self) -> bool {
+        !self.delays.reconnect.is_zero()
     }
 
     fn connected(&self) {
@@ -324,14 +295,14 @@ impl way::Connection for Connection {
 }
 
 /// Makes a change on a connection.
-async fn make(connection: &Connection, change: &Change) -> Result<()> {
+async fn make(connection: &Connection, change: Change) -> Result<()> {
     let (command, flags, range, data) = match change {
         Change::Write(offset, data) => {
-            (Command::WRITE, CommandFlags::NONE, (*offset, data.len() as u64), Some(data.clone()))
+            (Command::WRITE, CommandFlags::NONE, (offset, data.len() as u64), Some(data))
         }
         Change::Zeroes(offset, len, unmap) => {
             let flags = CommandFlags::when(!unmap, CommandFlags::NO_HOLE);
-            (Command::WRITE_ZEROES, flags, (*offset, *len), None)
+            (Command::WRITE_ZEROES, flags, (offset, len), None)
         }
     };
     connection.call(command, flags, range, data, None).await.1.map(drop)

@@ -28,8 +28,6 @@ use std::time::Duration;
 
 /// Time before a call is made again that the server is not ready for; it doubles too.
 const NOT_READY: Duration = Duration::from_millis(250);
-/// Changes that are written again side by side.
-const SIDE_BY_SIDE: usize = 32;
 /// How often all is written again, when the server loses it each time.
 const ROUNDS: usize = 4;
 
@@ -88,29 +86,18 @@ impl Link {
         call: &C,
         syncs: bool,
         data: Option<Buf>,
-        mut buf: Option<BufMut>,
+        buf: Option<BufMut>,
     ) -> (Option<BufMut>, Result<C::Reply>)
     where
         C: Call<Reply = Outcome<T, F>>,
         T: Xdr,
         F: Xdr,
     {
-        let buffer = buf.as_ref().map(|buf| buf.len());
-        let mut attempts = Attempts::default();
-        loop {
-            let connection = self.way.connection();
-            let (back, result) = self.patiently(&connection, call, syncs, data.clone(), buf).await;
-            if result.is_ok() || connection.dead().is_none() {
-                return (back, result);
-            }
-            // A call that a server does not survive is not made for ever.
-            match attempts.reconnected(self, &connection).await {
-                Ok(true) => {}
-                Ok(false) => return (back, result),
-                Err(error) => return (back, Err(error)),
-            }
-            buf = back.or_else(|| buffer.map(BufMut::zeroed));
-        }
+        let data = &data;
+        way::request(self, buf, |connection, buf| async move {
+            self.patiently(&connection, call, syncs, data.clone(), buf).await
+        })
+        .await
     }
 
     /// Makes a call on a connection, and again as long as the server says that it is not ready, for as long as calls wait.
@@ -283,7 +270,7 @@ impl Link {
     /// Writes again what was answered and not committed: side by side, but for changes that meet.
     async fn write_again(&self, connection: &Connection) -> Result<()> {
         let changes = self.unflushed.all_answered();
-        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
+        for group in side_by_side(&changes, |(_, one), (_, other)| one.meets(other)) {
             let writes = group.iter().map(|(number, change)| self.make_again(connection, *number, change));
             for written in join_all(writes).await {
                 written.map_err(|e| e.context("what was not flushed could not be written again"))?;
@@ -327,16 +314,12 @@ impl Link {
     /// Gives the connection up because somebody wants it so. No other is made.
     pub fn cut(&self) {
         let text = format!("the connection to the server of '{}' was given up on request", self.name);
-        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
-        connection.cut();
-        next.into_iter().for_each(|next| next.cut());
+        self.way.end(BlockError::new(ErrorKind::Io, text)).cut();
     }
 
     /// Ends the connection. No other is made.
     pub fn close(&self) {
-        let (connection, next) = self.way.end(self.closed());
-        connection.close();
-        next.into_iter().for_each(|next| next.cut());
+        self.way.end(self.closed()).close();
     }
 }
 

@@ -216,7 +216,12 @@ impl Connection {
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name);
-        self.end(&BlockError::new(ErrorKind::Io, text));
+        let error = BlockError::new(ErrorKind::Io, text);
+        // First of all: whoever sees the connection end gives another reason.
+        self.requests.kill(&error);
+        // Others may use the file from now on: what waits to be sent must not arrive.
+        self.line.abort();
+        self.end(&error);
     }
 
     /// Ends the session as the protocol has it. Requests still in flight end with an error; there should be none.

@@ -16,20 +16,16 @@ use super::connection::{Connection, Patience};
 use super::file::{RemoteFile, connect};
 use super::location::Location;
 use super::login::Keys;
-use crate::unflushed::{Change, Unflushed, side_by_side};
+use crate::unflushed::{Change, Unflushed};
 use crate::way::{self, Attempts, Redial, Way};
 use arc_swap::ArcSwap;
 use block::{BlockError, ErrorKind, Result, Undo};
-use futures_util::future::join_all;
 use futures_util::lock::Mutex as Lock;
 use rt::{Buf, BufMut};
 use sftp::Attributes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::Duration;
-
-/// Changes that are written again side by side.
-const SIDE_BY_SIDE: usize = 64;
 
 /// Looks at two files until they are taken for two.
 const LOOKS: usize = 3;
@@ -198,27 +194,13 @@ impl Link {
         self.way.connection().connection.end(&BlockError::new(ErrorKind::Io, "lost by a test"));
     }
 
-    /// After an attempt that has failed: whether the request is to be made again, on another session than this one.
-    async fn again(self: &Arc<Self>, attempts: &mut Attempts, session: &Arc<Session>) -> Result<bool> {
-        // In this order: a change that begins after this on a session that lives is seen, or was never sent.
-        let is_lost = session.connection.dead().is_some();
-        let is_replaced = !Arc::ptr_eq(&self.way.connection(), session);
-        Ok(is_lost && (is_replaced || self.is_replaceable()) && attempts.reconnected(self, session).await?)
-    }
-
-    /// Whether everything that the server may lose is noted, and is to be written again.
-    fn is_replaceable(&self) -> bool {
-        let stale = self.no_flush.load(Relaxed) && !self.unflushed.is_empty();
-        !self.location().reconnect.is_zero() && !self.unnoted.are_there() && !stale
-    }
-
     /// Before a change that is not noted, after which no other session may come: waits for one that is not lost, if that is
     /// possible.
     async fn live(self: &Arc<Self>) -> Result<()> {
         let mut attempts = Attempts::default();
         loop {
             let session = self.way.connection();
-            if session.connection.dead().is_none() || !self.again(&mut attempts, &session).await? {
+            if session.connection.dead().is_none() || !attempts.again(self, &session).await? {
                 return Ok(());
             }
         }
@@ -230,14 +212,11 @@ impl Link {
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let mut attempts = Attempts::default();
-        loop {
-            let session = self.way.connection();
-            let answer = make(session.file()).await;
-            if answer.is_ok() || !self.again(&mut attempts, &session).await? {
-                return answer;
-            }
-        }
+        let on_file = |session: Arc<Session>, _| {
+            let answer = make(session.file());
+            async { (None, answer.await) }
+        };
+        way::request(self, None, on_file).await.1
     }
 
     /// Asks for the size anew.
@@ -252,18 +231,15 @@ impl Link {
     }
 
     /// Reads from inside the file.
-    pub async fn read(self: &Arc<Self>, offset: u64, mut buf: BufMut) -> (BufMut, Result<()>) {
-        let mut attempts = Attempts::default();
-        loop {
-            let session = self.way.connection();
-            let (back, result) = session.file().read(offset, buf).await;
-            let Err(error) = result else { return (back, result) };
-            match self.again(&mut attempts, &session).await {
-                Ok(true) => buf = back,
-                Ok(false) => return (back, Err(error)),
-                Err(error) => return (back, Err(error)),
-            }
-        }
+    pub async fn read(self: &Arc<Self>, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let len = buf.len();
+        let room = move |buf: Option<BufMut>| buf.unwrap_or_else(|| BufMut::zeroed(len));
+        let (back, result) = way::request(self, Some(buf), |session, buf| async move {
+            let (back, result) = session.file().read(offset, room(buf)).await;
+            (Some(back), result)
+        })
+        .await;
+        (room(back), result)
     }
 
     /// Writes; the file ends at `end`, at least, when that is done.
@@ -370,7 +346,7 @@ impl Link {
             };
             match switched {
                 Ok(undo) => return Ok(undo),
-                Err(error) if !self.again(&mut attempts, &session).await? => return Err(error),
+                Err(error) if !attempts.again(self, &session).await? => return Err(error),
                 Err(_) => {}
             }
         }
@@ -423,17 +399,12 @@ impl Link {
     /// Gives the session up because somebody wants it so. No other is begun.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name);
-        let (session, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
-        session.connection.cut();
-        // What is written again on it must not arrive when others use the file.
-        next.into_iter().for_each(|next| next.connection.abort());
+        self.way.end(BlockError::new(ErrorKind::Io, text)).connection.cut();
     }
 
     /// Ends the session as the protocol has it. No other is begun.
     pub async fn close(&self) {
-        let (session, next) = self.way.end(self.closed());
-        next.into_iter().for_each(|next| next.connection.abort());
-        session.connection.close().await;
+        self.way.end(self.closed()).connection.close().await;
     }
 
     /// Whether the file that is there now may be the one that was there, as far as the protocol can tell.
@@ -481,30 +452,27 @@ impl Redial for Link {
         }
     }
 
-    /// Writes what may be lost, and has it made durable. Side by side, but for changes that meet.
+    /// Writes what may be lost, and has it made durable.
     async fn restore(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
-        let (file, changes) = (session.file(), self.unflushed.all());
+        let file = session.file();
         self.need_same(&file).await?;
-        if !changes.is_empty() && !session.connection.version().fsync {
+        if !self.unflushed.is_empty() && !session.connection.version().fsync {
             return Err(BlockError::unsupported("the server that is there now has no fsync@openssh.com"));
         }
-        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
-            let results = join_all(group.iter().map(|(_, change)| make(&file, change))).await;
-            for ((number, _), result) in group.iter().zip(results) {
-                self.unflushed.made_again(*number, session.connection.dead().is_some(), result)?;
-            }
-        }
-        if !changes.is_empty() {
-            let answered = self.unflushed.answered();
-            file.sync().await?;
-            self.unflushed.forget_again(&changes, answered);
-        }
+        let make = |change| make(file.clone(), change);
+        self.unflushed.make_again(|| session.connection.dead().is_some(), make, file.sync()).await?;
         let path = &self.location().path;
         if size(&file.attributes().await?, path)? < self.length() {
             let text = format!("the remote file '{path}' has become shorter");
             return Err(BlockError::new(ErrorKind::Io, text));
         }
         Ok(())
+    }
+
+    /// Whether everything that the server may lose is noted, and is to be written again.
+    fn is_replaceable(&self) -> bool {
+        let stale = self.no_flush.load(Relaxed) && !self.unflushed.is_empty();
+        !self.location().reconnect.is_zero() && !self.unnoted.are_there() && !stale
     }
 
     fn connected(&self) {
@@ -519,11 +487,11 @@ impl Redial for Link {
 }
 
 /// Makes a change of the file again.
-async fn make(file: &RemoteFile, change: &Change) -> Result<()> {
+async fn make(file: Arc<RemoteFile>, change: Change) -> Result<()> {
     match change {
-        Change::Write(offset, data) => file.write(*offset, data.clone()).await,
+        Change::Write(offset, data) => file.write(offset, data).await,
         Change::Zeroes(offset, ..) => {
-            Err(BlockError::unsupported("SFTP has no request that makes zeroes").at(*offset))
+            Err(BlockError::unsupported("SFTP has no request that makes zeroes").at(offset))
         }
     }
 }
