@@ -1,22 +1,93 @@
-//! What tells the task that moves a connection's bytes what there is to do.
+//! What tells the task that moves a connection's bytes what there is to do, and on which worker.
+//!
+//! ```text
+//! one worker:    requests made in one turn ─▶ queue ─▶ task ─▶ one send
+//! another one:   request ─▶ sent at once; after many of them in a row the task moves there
+//! ```
+//!
+//! A wake-up of another thread costs more than a request does. So the task goes where requests are made, where it runs behind those
+//! who make them, and sends what they have left together.
 
 use futures_util::task::AtomicWaker;
+use rt::Target;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::Poll;
 
+/// Requests that were made in a row on another worker before the task moves there.
+const OTHERS: u32 = 32;
+/// The numbers of the worker that is no data worker, and of none.
+const CONTROL: usize = usize::MAX;
+const NOWHERE: usize = usize::MAX - 1;
+
 /// What others tell the task.
-#[derive(Default)]
 pub(crate) struct Signals {
     queued: AtomicBool,
     leaving: AtomicBool,
     closing: AtomicBool,
     waker: AtomicWaker,
+    /// Where the task runs, or is to run.
+    worker: AtomicUsize,
+    /// Requests that were made elsewhere since one was made there.
+    others: AtomicU32,
+    moving: AtomicBool,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            queued: AtomicBool::default(),
+            leaving: AtomicBool::default(),
+            closing: AtomicBool::default(),
+            waker: AtomicWaker::default(),
+            worker: AtomicUsize::new(NOWHERE),
+            others: AtomicU32::default(),
+            moving: AtomicBool::default(),
+        }
+    }
+}
+
+/// What the task is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// There is something to receive.
+    Receive,
+    /// There is something to send, and room for it.
+    Send,
+    /// It is to end here and to begin there.
+    Move(Target),
+}
+
+/// The number of this worker.
+fn here() -> usize {
+    rt::current_worker().unwrap_or(CONTROL)
 }
 
 impl Signals {
+    /// The task runs on this worker.
+    pub fn settle(&self) {
+        self.worker.store(here(), Ordering::Release);
+    }
+
+    /// A request is made here. Whether the task runs on this worker, so that it is enough to queue the request; from elsewhere it is
+    /// better sent at once.
+    pub fn is_near(&self) -> bool {
+        let here = here();
+        if self.worker.load(Ordering::Acquire) == here {
+            self.others.store(0, Ordering::Relaxed);
+            return !self.moving.load(Ordering::Acquire);
+        }
+        if self.others.fetch_add(1, Ordering::Relaxed) + 1 >= OTHERS {
+            self.others.store(0, Ordering::Relaxed);
+            self.worker.store(here, Ordering::Release);
+            self.moving.store(true, Ordering::Release);
+            self.waker.wake();
+        }
+        false
+    }
+
     /// Whether something waits to be sent.
     pub fn queue(&self, waits: bool) {
         if self.queued.swap(waits, Ordering::AcqRel) != waits && waits {
@@ -45,13 +116,12 @@ impl Signals {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Waits for something to receive or to send, by the futures of the stream; true: to receive. `None` when the connection has
-    /// ended.
+    /// Waits for something to do: to receive or to send, by the futures of the stream, or to move. `None` when the connection has ended.
     pub async fn wait(
         &self,
         readable: impl Future<Output = io::Result<()>>,
         writable: impl Future<Output = io::Result<()>>,
-    ) -> Option<io::Result<bool>> {
+    ) -> Option<io::Result<Turn>> {
         let mut readable = pin!(readable);
         let mut writable = pin!(writable);
         poll_fn(|cx| {
@@ -59,16 +129,66 @@ impl Signals {
             if self.is_closing() {
                 return Poll::Ready(None);
             }
+            if self.moving.swap(false, Ordering::AcqRel) {
+                let target = match self.worker.load(Ordering::Acquire) {
+                    CONTROL => Target::Control,
+                    number => Target::Worker(number),
+                };
+                return Poll::Ready(Some(Ok(Turn::Move(target))));
+            }
             if let Poll::Ready(result) = readable.as_mut().poll(cx) {
-                return Poll::Ready(Some(result.map(|()| true)));
+                return Poll::Ready(Some(result.map(|()| Turn::Receive)));
             }
             if self.queued.load(Ordering::Acquire)
                 && let Poll::Ready(result) = writable.as_mut().poll(cx)
             {
-                return Poll::Ready(Some(result.map(|()| false)));
+                return Poll::Ready(Some(result.map(|()| Turn::Send)));
             }
             Poll::Pending
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::future::pending;
+    use std::sync::Arc;
+
+    fn turn(signals: &Signals) -> Option<Turn> {
+        signals.wait(pending(), pending()).now_or_never().map(|turn| turn.unwrap().unwrap())
+    }
+
+    #[test]
+    fn the_task_goes_where_many_requests_in_a_row_are_made_and_sends_for_those_beside_it() {
+        let runtime = rt::Runtime::new(rt::Config { workers: Some(2), ..rt::Config::default() }).unwrap();
+        runtime.block_on(async {
+            let signals = Arc::new(Signals::default());
+            signals.settle();
+            assert!(signals.is_near());
+            let ask = |times: u32| {
+                let signals = signals.clone();
+                rt::spawn_on(Target::Worker(1), async move { (0..times).any(|_| signals.is_near()) })
+            };
+            assert!(!ask(OTHERS - 1).await.unwrap());
+            // One that is made beside it begins the row anew.
+            assert!(signals.is_near());
+            assert!(!ask(OTHERS - 1).await.unwrap());
+            assert_eq!(turn(&signals), None);
+            assert!(!ask(1).await.unwrap());
+            assert!(!signals.is_near(), "what is on its way elsewhere is not beside anybody");
+            assert_eq!(turn(&signals), Some(Turn::Move(Target::Worker(1))));
+            let there = signals.clone();
+            let settled = rt::spawn_on(Target::Worker(1), async move {
+                there.settle();
+                there.is_near()
+            });
+            assert!(settled.await.unwrap() && turn(&signals).is_none());
+            // And back.
+            assert!((0..OTHERS).all(|_| !signals.is_near()));
+            assert_eq!(turn(&signals), Some(Turn::Move(Target::Control)));
+        });
     }
 }

@@ -3,51 +3,66 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::local;
 use crate::shared::Shared;
 use crate::sources::{Direction, READ, Readiness};
 
 /// Where a source is registered.
-struct Home {
-    worker: Arc<Shared>,
-    token: u64,
+enum Home {
+    /// Nowhere: it was not waited for yet.
+    Nowhere,
+    /// Nowhere: epoll does not know such (regular files). It is always ready.
+    Unwatched,
+    Worker(Arc<Shared>, u64),
 }
 
-/// A watched descriptor. It belongs to the worker on which it was first waited for.
+/// A watched descriptor. It belongs to the worker on which it was first waited for, until it is let go.
 pub(crate) struct Source {
     fd: OwnedFd,
     pub(crate) readiness: Arc<Readiness>,
-    /// Empty for what epoll does not know (regular files): always ready.
-    home: OnceLock<Option<Home>>,
+    home: Mutex<Home>,
 }
 
 impl Source {
     pub(crate) fn new(fd: OwnedFd) -> Source {
         let readiness = Arc::new(Readiness::new(fd.as_raw_fd()));
-        Source { fd, readiness, home: OnceLock::new() }
+        Source { fd, readiness, home: Mutex::new(Home::Nowhere) }
     }
 
-    fn register(&self) -> io::Result<Option<&Home>> {
-        if let Some(home) = self.home.get() {
-            return Ok(home.as_ref());
-        }
-        let worker = local::shared()
-            .ok_or_else(|| io::Error::other("sockets are awaited on a worker's thread only"))?;
-        let token = worker.sources.insert(self.readiness.clone());
-        let home = match worker.epoll.add(self.fd.as_raw_fd(), READ, token) {
-            Ok(()) => Some(Home { worker, token }),
-            Err(error) => {
-                worker.sources.remove(token);
-                if error.raw_os_error() != Some(libc::EPERM) {
-                    return Err(error);
+    fn register(&self) -> io::Result<MutexGuard<'_, Home>> {
+        let mut home = self.home.lock();
+        if let Home::Nowhere = *home {
+            let worker = local::shared()
+                .ok_or_else(|| io::Error::other("sockets are awaited on a worker's thread only"))?;
+            let token = worker.sources.insert(self.readiness.clone());
+            *home = match worker.epoll.add(self.fd.as_raw_fd(), READ, token) {
+                Ok(()) => Home::Worker(worker, token),
+                Err(error) => {
+                    worker.sources.remove(token);
+                    if error.raw_os_error() != Some(libc::EPERM) {
+                        return Err(error);
+                    }
+                    Home::Unwatched
                 }
-                None
-            }
-        };
-        Ok(self.home.get_or_init(|| home).as_ref())
+            };
+        }
+        Ok(home)
+    }
+
+    /// Its worker lets it go: it belongs to the one on which it is waited for next. Whoever waits for it now must do so anew.
+    pub(crate) fn let_go(&self) {
+        let mut home = self.home.lock();
+        if let Home::Worker(worker, token) = &*home {
+            worker.epoll.remove(self.fd.as_raw_fd());
+            worker.sources.remove(*token);
+            self.readiness.forget_room();
+            *home = Home::Nowhere;
+        }
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>, direction: &Direction, room: bool) -> Poll<io::Result<()>> {
@@ -55,15 +70,16 @@ impl Source {
             return Poll::Ready(Ok(()));
         }
         direction.waker.register(cx.waker());
-        match self.register() {
-            Err(error) => return Poll::Ready(Err(error)),
-            Ok(None) => direction.set(false),
-            Ok(Some(home)) if room => {
-                if let Err(error) = self.readiness.watch_room(&home.worker.epoll, home.token) {
-                    return Poll::Ready(Err(error));
-                }
+        let registered = self.register().and_then(|home| match &*home {
+            Home::Worker(worker, token) if room => self.readiness.watch_room(&worker.epoll, *token),
+            Home::Worker(..) => Ok(()),
+            Home::Nowhere | Home::Unwatched => {
+                direction.set(false);
+                Ok(())
             }
-            Ok(Some(_)) => {}
+        });
+        if let Err(error) = registered {
+            return Poll::Ready(Err(error));
         }
         if direction.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -88,9 +104,9 @@ impl AsFd for Source {
 impl Drop for Source {
     fn drop(&mut self) {
         self.readiness.close();
-        if let Some(Some(home)) = self.home.get() {
-            home.worker.epoll.remove(self.fd.as_raw_fd());
-            home.worker.sources.remove(home.token);
+        if let Home::Worker(worker, token) = self.home.get_mut() {
+            worker.epoll.remove(self.fd.as_raw_fd());
+            worker.sources.remove(*token);
         }
     }
 }

@@ -88,6 +88,11 @@ impl Readiness {
         *self.room.lock() = Room::Closed;
     }
 
+    /// The set does not watch it any more; another one may.
+    pub(crate) fn forget_room(&self) {
+        *self.room.lock() = Room::Ignored;
+    }
+
     /// Takes an event of the set.
     pub(crate) fn event(&self, epoll: &Epoll, token: u64, bits: u32) {
         let has = |mask: libc::c_int| bits & mask as u32 != 0;

@@ -104,6 +104,11 @@ impl Channel {
         }
     }
 
+    /// Its worker lets it go, as [`Stream::let_go`].
+    pub fn let_go(&self) {
+        self.stream.let_go();
+    }
+
     /// Whether what is sent can still arrive, as far as is known here.
     pub fn is_open(&self) -> bool {
         self.stream.is_open()

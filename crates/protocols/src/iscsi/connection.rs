@@ -1,8 +1,8 @@
 //! One session with a target, over one connection: many commands at once, each found again by its tag.
 //!
 //! ```text
-//! callers ─▶ submit ─send─▶ socket            (at once; what does not fit is queued)
-//!                └▶ queue ─▶ pump ─send─▶ socket ◀─ data that the target asks for
+//! callers ─▶ submit ─▶ queue ─▶ pump ─send─▶ socket ◀─ data that the target asks for
+//!                └───────────send─▶ socket            (at once, from another worker than the pump's)
 //! callers ◀─ reply ◀─ Tasks ◀─ pump ◀─recv─ socket
 //! ```
 //!
@@ -19,7 +19,7 @@ use super::outgoing::{Burst, Outgoing};
 use super::receive::{Broken, Receiver};
 use super::tasks::{Outcome, Reply, Tasks, Term};
 use crate::places::Place;
-use crate::pump::Signals;
+use crate::pump::{Signals, Turn};
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use event_listener::{Event, IntoNotification};
@@ -138,7 +138,7 @@ impl Connection {
         });
         connection.tasks.alive();
         let receiver = Receiver::new(agreed.header_digest, agreed.data_digest);
-        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), receiver)).detach();
+        start(Target::LeastLoaded, connection.clone(), receiver);
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 8)).detach();
         Ok(connection)
     }
@@ -217,7 +217,12 @@ impl Connection {
             Err((buf, error)) => return Submitted::Refused(buf, error),
         };
         self.put_command(&mut sending, (lun, tag), block, transfer, expected);
-        let sent = self.send(&mut sending);
+        let sent = if self.signals.is_near() {
+            self.signals.queue(true);
+            Ok(())
+        } else {
+            self.send(&mut sending)
+        };
         drop(sending);
         if let Err(error) = sent {
             self.lose(&Broken::Io(error));
@@ -448,8 +453,15 @@ impl Connection {
     }
 }
 
-/// Moves bytes until the connection ends.
+/// Has the bytes moved on a worker.
+fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
+    rt::spawn_on(target, pump(connection, receiver)).detach();
+}
+
+/// Moves bytes until the connection ends, or they are to be moved elsewhere.
 async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
+    connection.stream.let_go();
+    connection.signals.settle();
     let mut result = Ok(());
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
@@ -457,8 +469,9 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
                 None => break,
-                Some(Ok(true)) => receiver.receive(&connection.stream, &connection),
-                Some(Ok(false)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
+                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection),
+                Some(Ok(Turn::Send)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
+                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
                 Some(Err(error)) => Err(error.into()),
             };
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 /// PDUs of one vectored send.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 const ZEROES: [u8; 3] = [0; 3];
 
 /// A PDU.
@@ -123,7 +123,7 @@ impl Outgoing {
             }
             let mut slices = [IoSlice::new(&[]); 3 * AT_ONCE];
             let (mut count, mut skip) = (0, self.sent);
-            let parts = self.pieces.iter().flat_map(Piece::parts);
+            let parts = self.pieces.iter().flat_map(Piece::parts).filter(|part| !part.is_empty());
             for (slice, part) in slices.iter_mut().zip(parts) {
                 let skipped = skip.min(part.len());
                 *slice = IoSlice::new(part.get(skipped..).unwrap_or_default());

@@ -15,7 +15,7 @@
 use super::location::{Location, Server};
 use super::receive::{Broken, Receiver};
 use crate::inflight::{self, Term};
-use crate::pump::Signals;
+use crate::pump::{Signals, Turn};
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
@@ -114,8 +114,7 @@ impl Connection {
             receiving: Mutex::new(None),
             signals: Signals::default(),
         });
-        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(export.headers, &rest)))
-            .detach();
+        start(Target::LeastLoaded, connection.clone(), Receiver::new(export.headers, &rest));
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 4)).detach();
         Ok((connection, export))
     }
@@ -167,13 +166,14 @@ impl Connection {
         }
     }
 
-    /// Sends at once, or queues what there is no room for. Never waits, so that no request is half sent.
+    /// Sends at once, or queues what there is no room for, and what is made on the worker that sends the queue. Never waits, so that no request is half sent.
     fn submit(&self, header: &[u8], data: Option<Buf>) -> io::Result<()> {
         let mut queue = self.queue.lock();
         let body = data.as_deref().unwrap_or_default();
         let whole = header.len() + body.len();
         let mut sent = 0;
-        while queue.is_empty() && sent < whole {
+        let is_near = self.signals.is_near();
+        while !is_near && queue.is_empty() && sent < whole {
             let head = header.get(sent..).unwrap_or_default();
             let tail = body.get(sent.saturating_sub(header.len())..).unwrap_or_default();
             match self.stream.try_send_vectored(&[IoSlice::new(head), IoSlice::new(tail)]) {
@@ -272,14 +272,22 @@ impl Connection {
             self.signals.leave();
             // If the server is gone, there is nothing to send.
             let _ = self.submit(&goodbye.encode(self.headers), None);
+            let _ = self.send_queued();
             let _ = self.stream.shutdown_write();
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));
     }
 }
 
-/// Moves bytes until the connection ends.
+/// Has the bytes moved on a worker.
+fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
+    rt::spawn_on(target, pump(connection, receiver)).detach();
+}
+
+/// Moves bytes until the connection ends, or they are to be moved elsewhere.
 async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
+    connection.stream.let_go();
+    connection.signals.settle();
     let mut result = receiver.work_off(&connection.requests);
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
@@ -287,8 +295,9 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
                 None => break,
-                Some(Ok(true)) => receiver.receive(&connection.stream, &connection.requests),
-                Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
+                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection.requests),
+                Some(Ok(Turn::Send)) => connection.send_queued().map_err(Broken::from),
+                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
                 Some(Err(error)) => Err(error.into()),
             };
     }

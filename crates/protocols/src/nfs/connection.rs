@@ -14,7 +14,7 @@
 
 use super::receive::{Broken, Receiver};
 use crate::inflight::{self, Term};
-use crate::pump::Signals;
+use crate::pump::{Signals, Turn};
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use nfs::rpc::{AuthStatus, Refusal, ReplyHead};
@@ -117,7 +117,7 @@ impl Connection {
             receiving: Mutex::new(None),
             signals: Signals::default(),
         });
-        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::default())).detach();
+        start(Target::LeastLoaded, connection.clone(), Receiver::default());
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), peer.patience.silence / 4)).detach();
         Ok(connection)
     }
@@ -184,7 +184,7 @@ impl Connection {
         }
     }
 
-    /// Sends at once, or queues what there is no room for. Never waits, so that no call is half sent.
+    /// Sends at once, or queues what there is no room for, and what is made on the worker that sends the queue. Never waits, so that no call is half sent.
     fn submit(&self, head: &[u8], data: Option<Buf>) -> io::Result<()> {
         let mut queue = self.queue.lock();
         let body = data.as_deref().unwrap_or_default();
@@ -192,7 +192,8 @@ impl Connection {
         let behind = head.len() + body.len();
         let whole = behind + pad.len();
         let mut sent = 0;
-        while queue.is_empty() && sent < whole {
+        let is_near = self.signals.is_near();
+        while !is_near && queue.is_empty() && sent < whole {
             let parts = [(head, 0), (body, head.len()), (pad, behind)]
                 .map(|(part, at)| IoSlice::new(part.get(sent.saturating_sub(at)..).unwrap_or_default()));
             match self.stream.try_send_vectored(&parts) {
@@ -275,6 +276,8 @@ impl Connection {
     /// Ends the connection. Calls still in flight end with an error; there should be none.
     pub fn close(&self) {
         self.signals.leave();
+        // If the server is gone, there is nothing to send.
+        let _ = self.send_queued();
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.peer.name)));
     }
 
@@ -284,8 +287,15 @@ impl Connection {
     }
 }
 
-/// Moves bytes until the connection ends.
+/// Has the bytes moved on a worker.
+fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
+    rt::spawn_on(target, pump(connection, receiver)).detach();
+}
+
+/// Moves bytes until the connection ends, or they are to be moved elsewhere.
 async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
+    connection.stream.let_go();
+    connection.signals.settle();
     let mut result = Ok(());
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
@@ -293,8 +303,9 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
                 None => break,
-                Some(Ok(true)) => receiver.receive(&connection.stream, &connection.calls),
-                Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
+                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection.calls),
+                Some(Ok(Turn::Send)) => connection.send_queued().map_err(Broken::from),
+                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
                 Some(Err(error)) => Err(error.into()),
             };
     }

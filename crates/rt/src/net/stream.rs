@@ -31,7 +31,8 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 
 /// A connected socket, or an open pipe, terminal or file used as one.
 ///
-/// One task at a time waits for each direction. It belongs to the worker on which it first waited.
+/// One task at a time waits for each direction. It belongs to the worker on which it was first waited for: its events arrive there
+/// and wake others across threads. [`Stream::let_go`] takes it to another one.
 pub struct Stream {
     source: Source,
     kind: Kind,
@@ -209,6 +210,12 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Its worker lets it go: it belongs to the worker on which it is waited for next. For a task that takes it over; whoever waits for it
+    /// now may not be woken any more.
+    pub fn let_go(&self) {
+        self.source.let_go();
     }
 
     /// Whether what is sent can still arrive: neither end has shut this direction, as far as is known here.

@@ -50,6 +50,50 @@ fn a_file_in_the_sockets_place_is_left_alone() {
     });
 }
 
+#[test]
+fn a_stream_that_is_let_go_is_watched_where_it_is_waited_for_next() {
+    on_each_engine(|| async {
+        let (here, there) = Stream::pair().unwrap();
+        let (here, mut buf) = (Arc::new(here), [0; 4]);
+        there.send_all(b"ping").await.unwrap();
+        here.recv_exact(&mut buf).await.unwrap();
+        // Waited for in vain, both ways: this worker watches it.
+        let mut filled = 0;
+        while let Ok(n) = here.try_send(&[7; 4096]) {
+            filled += n;
+        }
+        let nothing = Duration::from_millis(1);
+        assert!(here.try_recv(&mut buf).is_err());
+        assert!(rt::timeout(nothing, here.readable()).await.is_err());
+        assert!(rt::timeout(nothing, here.writable()).await.is_err());
+        let (told, tells) = std::sync::mpsc::channel();
+        let stream = here.clone();
+        let moved = rt::spawn_on(Target::Worker(0), async move {
+            stream.let_go();
+            told.send("watched").unwrap();
+            let mut buf = [0; 4];
+            stream.recv_exact(&mut buf).await.unwrap();
+            stream.writable().await.unwrap();
+            told.send("done").unwrap();
+            buf
+        });
+        // This worker stands still meanwhile: it is not what takes the events.
+        let wait = || tells.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(wait(), "watched");
+        there.try_send(b"pong").unwrap();
+        let mut rest = vec![0; filled];
+        let mut came = 0;
+        while let Ok(n) = there.try_recv(&mut rest[came..]) {
+            came += n;
+            if came == filled {
+                break;
+            }
+        }
+        assert_eq!((wait(), came), ("done", filled));
+        assert_eq!(&moved.await.unwrap(), b"pong");
+    });
+}
+
 /// Serves one connection: everything comes back.
 async fn echo(stream: Stream) -> io::Result<()> {
     let mut buf = vec![0; 65536];

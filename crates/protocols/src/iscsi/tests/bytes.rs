@@ -57,6 +57,34 @@ fn many_requests_at_once_reach_a_target_with_little_room() {
 }
 
 #[test]
+fn requests_of_one_worker_after_another_are_carried_out_while_their_connection_moves_there() {
+    let config = rt::Config { workers: Some(3), ..rt::Config::default() };
+    rt::Runtime::new(config).unwrap().block_on(async {
+        let keys = "InitialR2T=No\0FirstBurstLength=2048\0MaxRecvDataSegmentLength=512\0";
+        let (disk, driver) = at(Rules { keys, burst: 4096, ..Rules::default() }).await;
+        let driver = Arc::new(driver);
+        for (round, worker) in [0, 1, 2, 1, 0].into_iter().enumerate() {
+            let tasks: Vec<_> = (0..50u64)
+                .map(|n| {
+                    let driver = driver.clone();
+                    rt::spawn_on(rt::Target::Worker(worker), async move {
+                        let (offset, data) = (n * 40_960, vec![(round * 50) as u8 ^ n as u8; 20_480]);
+                        write(&driver, offset, &data).await?;
+                        Ok::<_, BlockError>(read(&driver, offset, data.len()).await? == data)
+                    })
+                })
+                .collect();
+            for task in tasks {
+                assert!(task.await.unwrap().unwrap());
+            }
+            // Others are made elsewhere meanwhile.
+            assert_eq!(read(&driver, 20_480, 512).await.unwrap(), [0; 512]);
+        }
+        assert_eq!(disk.sessions.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
 fn zeroes_discards_and_status_reach_the_target() {
     run(async || {
         let (disk, driver) = at(Rules::default()).await;
