@@ -9,14 +9,17 @@
 //! Laws: a change is noted before it is sent, so that one whose answer has come is never missing; changes are given back in
 //! the order in which they were noted, and a durable one is among them, for it may lie over an older one.
 //!
-//! Bounds: [`MOST`] bytes, those under way included; a change waits until there is room for it, and is alone where it is larger.
+//! Bounds: [`MOST`] bytes, those under way included; a change waits until there is room for it, behind those that wait already, and is
+//! alone where it is larger.
+use crate::way::Redial;
 use block::{BlockError, Result};
 use event_listener::{Event, IntoNotification};
 use futures_util::future::join_all;
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
 use rt::Buf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Bytes that are kept, with [`NOTE`] for each change.
 const MOST: usize = 64 << 20;
@@ -60,7 +63,14 @@ pub(crate) struct Unflushed<A = ()> {
 
 impl<A> Default for Unflushed<A> {
     fn default() -> Self {
-        let changes = Changes { noted: BTreeMap::new(), next: 0, bytes: 0, held: false };
+        let changes = Changes {
+            noted: BTreeMap::new(),
+            next: 0,
+            bytes: 0,
+            waiting: BTreeSet::new(),
+            turns: 0,
+            held: false,
+        };
         Self { changes: Mutex::new(changes), changed: Event::new(), syncing: Lock::default() }
     }
 }
@@ -70,6 +80,9 @@ struct Changes<A> {
     next: u64,
     /// What they take, and what there is room for that is not noted yet.
     bytes: usize,
+    /// Who waits for room: the turn that each has, and how many have been given.
+    waiting: BTreeSet<u64>,
+    turns: u64,
     /// They are being made again.
     held: bool,
 }
@@ -95,6 +108,16 @@ impl<A> Changes<A> {
 
     fn is_answered(&self) -> bool {
         self.noted.values().any(|entry| entry.answer.is_some())
+    }
+}
+
+/// A turn among those that wait for room: whoever needs much is not passed by those that need little.
+struct Turn<'u, A>(&'u Unflushed<A>, u64);
+
+impl<A> Drop for Turn<'_, A> {
+    fn drop(&mut self) {
+        self.0.changes.lock().waiting.remove(&self.1);
+        self.0.tell();
     }
 }
 
@@ -197,23 +220,31 @@ impl<A> Unflushed<A> {
         make: impl Fn(usize) -> F,
     ) -> Result<Room<'_, A>> {
         let bytes = data.saturating_add(NOTE);
+        let turn = {
+            let mut changes = self.changes.lock();
+            if changes.waiting.is_empty() && changes.has_room(bytes) {
+                changes.bytes += bytes;
+                return Ok(Room { unflushed: self, bytes });
+            }
+            let number = changes.turns;
+            changes.turns += 1;
+            changes.waiting.insert(number);
+            Turn(self, number)
+        };
         loop {
-            {
+            let changed = self.changed.listen();
+            let can_flush = {
                 let mut changes = self.changes.lock();
-                if changes.has_room(bytes) {
+                let is_first = changes.waiting.first() == Some(&turn.1);
+                if is_first && changes.has_room(bytes) {
                     changes.bytes += bytes;
                     return Ok(Room { unflushed: self, bytes });
                 }
-            }
-            let changed = self.changed.listen();
-            let (has_room, is_answered) = {
-                let changes = self.changes.lock();
-                (changes.has_room(bytes), changes.is_answered())
-            };
-            match is_answered {
-                _ if has_room => {}
-                true => make(bytes).await?,
                 // A flush would change nothing before one of those under way is answered.
+                is_first && changes.is_answered()
+            };
+            match can_flush {
+                true => make(bytes).await?,
                 false => changed.await,
             }
         }
@@ -348,6 +379,32 @@ impl<A> Unflushed<A> {
     }
 }
 
+/// Whoever notes changes, and can have its server make them durable.
+pub(crate) trait Keeper: Redial {
+    /// What the server says when it has taken one.
+    type Answer: Send;
+
+    /// What is noted.
+    fn unflushed(&self) -> &Unflushed<Self::Answer>;
+
+    /// Has the server make durable what it has answered, and forgets that. One at a time.
+    fn flush_once(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Waits for room for a change with so many bytes of data; where there is none, the server is asked to flush. That is brought to its
+/// end, also where the writer leaves that wants it: a server tells of lost data once.
+///
+/// # Errors
+/// The flush failed.
+pub(crate) async fn room<K: Keeper>(keeper: &Arc<K>, data: usize) -> Result<Room<'_, K::Answer>> {
+    let make = async |bytes| {
+        let owner = keeper.clone();
+        let flush = async move { owner.unflushed().make_room(bytes, owner.flush_once()).await };
+        rt::spawn(flush).await.unwrap_or_else(|_| Err(keeper.closed()))
+    };
+    keeper.unflushed().room(data, make).await
+}
+
 #[cfg(feature = "nfs")]
 impl<A: Copy> Unflushed<A> {
     /// Waits for what is under way, and keeps what comes waiting.
@@ -442,10 +499,10 @@ mod tests {
         let unflushed = Unflushed::<()>::default();
         let large = MOST / 2;
         let one = unflushed.room(large, nobody_flushes).now_or_never().unwrap().unwrap();
-        let mut second = pin!(unflushed.room(large, nobody_flushes));
-        assert!(second.as_mut().now_or_never().is_none(), "there is no room for two and their notes");
         let small = unflushed.room(large - 2 * NOTE, nobody_flushes).now_or_never().unwrap().unwrap();
         assert_eq!(taken(&unflushed), MOST);
+        let mut second = pin!(unflushed.room(large, nobody_flushes));
+        assert!(second.as_mut().now_or_never().is_none(), "there is no room for two and their notes");
         // Room that nobody used, and a change that failed, make room.
         drop(small);
         let noted = one.note(Change::Zeroes(0, 1, false)).now_or_never().unwrap();
@@ -463,6 +520,28 @@ mod tests {
         assert!(unflushed.room(1, nobody_flushes).now_or_never().is_none());
         drop(huge);
         assert_eq!(taken(&unflushed), 0);
+    }
+
+    #[test]
+    fn who_needs_much_is_not_passed_by_those_that_need_little() {
+        let unflushed = Unflushed::<()>::default();
+        let begin = || unflushed.room(MOST / 4, nobody_flushes).now_or_never();
+        let mut small: Vec<_> = (0..3).map(|_| begin().unwrap().unwrap()).collect();
+        let mut large = Box::pin(unflushed.room(MOST / 2, nobody_flushes));
+        assert!(large.as_mut().now_or_never().is_none());
+        let mut behind = Box::pin(unflushed.room(0, nobody_flushes));
+        assert!(behind.as_mut().now_or_never().is_none() && begin().is_none(), "there is room, not for them");
+        small.truncate(1);
+        assert!(behind.as_mut().now_or_never().is_none(), "it is another one's turn");
+        let large = large.now_or_never().unwrap().unwrap();
+        let behind = behind.now_or_never().unwrap().unwrap();
+        // One that leaves before its turn holds up nobody.
+        let mut leaves = Box::pin(unflushed.room(MOST, nobody_flushes));
+        assert!(leaves.as_mut().now_or_never().is_none() && begin().is_none());
+        drop(leaves);
+        assert_eq!(taken(&unflushed), MOST / 4 + MOST / 2 + 3 * NOTE);
+        drop((small, large, behind));
+        assert!(begin().is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@
 
 use super::connection::{Answer, Connection, Patience};
 use super::location::Location;
-use crate::unflushed::{Change, Unflushed};
+use crate::unflushed::{self, Change, Keeper, Unflushed};
 use crate::way::{self, LONGEST_PAUSE, Redial, Way, nanos, pauses};
 use api::BlockdevOptionsNbd;
 use block::{BlockError, ErrorKind, Result};
@@ -164,15 +164,8 @@ impl Link {
             return call.await.1.map(drop);
         }
         let durable = flags.contains(CommandFlags::FUA);
-        let room = self.unflushed.room(data, |bytes| self.make_room(bytes)).await?;
+        let room = unflushed::room(self, data).await?;
         self.unflushed.change(room, durable, change(), async { call.await.1.map(|_| ((), durable)) }).await
-    }
-
-    /// To its end, also where the writer leaves that wants it: a server tells of lost data once.
-    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
-        let link = self.clone();
-        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.flush_once()).await });
-        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// A server that has nothing to flush has lost nothing that it has answered.
@@ -192,13 +185,6 @@ impl Link {
         }
         // A server that is gone has nothing that is not durable.
         self.unflushed.flush(|| self.way.is_lost(), self.flush_once()).await
-    }
-
-    async fn flush_once(self: &Arc<Self>) -> Result<()> {
-        let answered = self.unflushed.answered();
-        self.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
-        self.unflushed.forget(&answered);
-        Ok(())
     }
 
     fn need_same(&self, connection: &Connection, export: &Export) -> Result<()> {
@@ -277,6 +263,21 @@ impl Redial for Link {
     fn failed(&self, cause: BlockError) -> BlockError {
         tracing::warn!(export = self.name, error = %cause, "the NBD server can't be reached");
         cause
+    }
+}
+
+impl Keeper for Link {
+    type Answer = ();
+
+    fn unflushed(&self) -> &Unflushed {
+        &self.unflushed
+    }
+
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
+        let answered = self.unflushed.answered();
+        self.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
+        self.unflushed.forget(&answered);
+        Ok(())
     }
 }
 

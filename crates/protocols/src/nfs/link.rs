@@ -16,7 +16,7 @@ use super::mount::Server;
 use super::progress::Progress;
 use super::reply;
 use super::unflushed::{Said, Unflushed};
-use crate::unflushed::{Change, side_by_side};
+use crate::unflushed::{self, Change, Keeper, side_by_side};
 use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::future::join_all;
@@ -132,7 +132,7 @@ impl Link {
     /// Writes to the file, at most as much as the server takes at a time.
     pub async fn write(self: &Arc<Self>, offset: u64, data: Buf, stability: Stability) -> Result<()> {
         let durable = stability != Stability::Unstable;
-        let room = self.unflushed.room(data.len(), |bytes| self.make_room(bytes)).await?;
+        let room = unflushed::room(self, data.len()).await?;
         // The copy keeps no larger buffer of somebody else's in memory.
         let change = Change::Write(offset, Buf::from_slice(&data));
         let mut is_durable = false;
@@ -148,13 +148,6 @@ impl Link {
             self.flush().await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()))?;
         }
         Ok(())
-    }
-
-    /// To its end, also where the writer leaves that wants it: a server tells of lost data once.
-    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
-        let link = self.clone();
-        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.commit_all()).await });
-        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// Writes all of `data`, however little the server takes at a time: how durable it is, and the verifier.
@@ -213,45 +206,12 @@ impl Link {
 
     /// Has the server make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
-        self.unflushed.flush(|| true, self.commit_all()).await
+        self.unflushed.flush(|| true, self.flush_once()).await
     }
 
     /// The same, though no user has asked for it: one that fails is told to whoever flushes next.
     pub async fn flush_unasked(self: &Arc<Self>) -> Result<()> {
-        self.unflushed.flush_unasked(|| self.unflushed.is_empty(), self.commit_all()).await
-    }
-
-    /// Commits, and writes again what the server has lost, until all that was answered is durable.
-    async fn commit_all(self: &Arc<Self>) -> Result<()> {
-        let (mut rounds, mut attempts) = (0, Attempts::default());
-        while rounds < ROUNDS {
-            let answered = self.unflushed.answered();
-            let done = self.call(&self.commit()).await.map_err(|e| self.not_flushed(e))?;
-            self.look(done.change.after.as_ref());
-            if self.unflushed.committed(&answered, done.verifier) {
-                return Ok(());
-            }
-            tracing::warn!(
-                file = self.name,
-                "the NFS server has another verifier: what it may have lost is written again"
-            );
-            let _alone = self.unflushed.alone().await;
-            let connection = self.way.connection();
-            match self.write_again(&connection).await {
-                // The next connection is not used before all of it is written again.
-                Err(error) if connection.dead().is_some() => {
-                    let reconnected = attempts.reconnected(self, &connection).await;
-                    if !reconnected.map_err(|e| self.not_flushed(e))? {
-                        return Err(self.not_flushed(error));
-                    }
-                }
-                written => {
-                    written.map_err(|e| self.not_flushed(e))?;
-                    rounds += 1;
-                }
-            }
-        }
-        Err(self.not_flushed(self.loses()))
+        self.unflushed.flush_unasked(|| self.unflushed.is_empty(), self.flush_once()).await
     }
 
     fn commit(&self) -> Commit {
@@ -320,6 +280,47 @@ impl Link {
     /// Ends the connection. No other is made.
     pub fn close(&self) {
         self.way.end(self.closed()).close();
+    }
+}
+
+impl Keeper for Link {
+    type Answer = Said;
+
+    fn unflushed(&self) -> &Unflushed {
+        &self.unflushed
+    }
+
+    /// Commits, and writes again what the server has lost, until all that was answered is durable.
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
+        let (mut rounds, mut attempts) = (0, Attempts::default());
+        while rounds < ROUNDS {
+            let answered = self.unflushed.answered();
+            let done = self.call(&self.commit()).await.map_err(|e| self.not_flushed(e))?;
+            self.look(done.change.after.as_ref());
+            if self.unflushed.committed(&answered, done.verifier) {
+                return Ok(());
+            }
+            tracing::warn!(
+                file = self.name,
+                "the NFS server has another verifier: what it may have lost is written again"
+            );
+            let _alone = self.unflushed.alone().await;
+            let connection = self.way.connection();
+            match self.write_again(&connection).await {
+                // The next connection is not used before all of it is written again.
+                Err(error) if connection.dead().is_some() => {
+                    let reconnected = attempts.reconnected(self, &connection).await;
+                    if !reconnected.map_err(|e| self.not_flushed(e))? {
+                        return Err(self.not_flushed(error));
+                    }
+                }
+                written => {
+                    written.map_err(|e| self.not_flushed(e))?;
+                    rounds += 1;
+                }
+            }
+        }
+        Err(self.not_flushed(self.loses()))
     }
 }
 

@@ -16,7 +16,7 @@ use super::connection::{Connection, Patience};
 use super::file::{RemoteFile, connect};
 use super::location::Location;
 use super::login::Keys;
-use crate::unflushed::{Change, Unflushed};
+use crate::unflushed::{self, Change, Keeper, Unflushed};
 use crate::way::{self, Attempts, Redial, Way};
 use arc_swap::ArcSwap;
 use block::{BlockError, ErrorKind, Result, Undo};
@@ -250,7 +250,7 @@ impl Link {
             async move { file.write(offset, data).await }
         });
         if self.keeps_unflushed() {
-            let room = self.unflushed.room(data.len(), |bytes| self.make_room(bytes)).await?;
+            let room = unflushed::room(self, data.len()).await?;
             // The copy keeps no larger buffer of somebody else's in memory.
             let change = Change::Write(offset, Buf::from_slice(&data));
             self.unflushed.change(room, false, change, async { call.await.map(|()| ((), false)) }).await?;
@@ -290,13 +290,6 @@ impl Link {
         self.way.connection().connection.version().fsync
     }
 
-    /// To its end, also where the writer leaves that wants it: a server tells of lost data once.
-    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
-        let link = self.clone();
-        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.flush_once()).await });
-        room.await.unwrap_or_else(|_| Err(self.closed()))
-    }
-
     /// Has the server make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
         self.need_flush()?;
@@ -313,19 +306,6 @@ impl Link {
                 self.name
             );
             return Err(BlockError::unsupported(text));
-        }
-        Ok(())
-    }
-
-    /// One at a time.
-    async fn flush_once(self: &Arc<Self>) -> Result<()> {
-        let (answered, unnoted, length) =
-            (self.unflushed.answered(), self.unnoted.before_flush(), self.length());
-        self.request(|file| async move { file.sync().await }).await?;
-        self.unflushed.forget(&answered);
-        self.durable.store(length, Release);
-        if let Some(unnoted) = unnoted {
-            self.unnoted.durable.store(unnoted, SeqCst);
         }
         Ok(())
     }
@@ -483,6 +463,26 @@ impl Redial for Link {
     fn failed(&self, cause: BlockError) -> BlockError {
         tracing::warn!(file = self.name, error = %cause, "the SSH server can't be reached");
         cause.context(format!("the connection to '{}' is lost", self.name))
+    }
+}
+
+impl Keeper for Link {
+    type Answer = ();
+
+    fn unflushed(&self) -> &Unflushed {
+        &self.unflushed
+    }
+
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
+        let (answered, unnoted, length) =
+            (self.unflushed.answered(), self.unnoted.before_flush(), self.length());
+        self.request(|file| async move { file.sync().await }).await?;
+        self.unflushed.forget(&answered);
+        self.durable.store(length, Release);
+        if let Some(unnoted) = unnoted {
+            self.unnoted.durable.store(unnoted, SeqCst);
+        }
+        Ok(())
     }
 }
 
