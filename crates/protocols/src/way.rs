@@ -7,8 +7,8 @@
 //!
 //! Laws: a request whose connection was lost is made again as it was, so that only such are made here as can be carried out twice.
 //! Nobody uses a new connection before whoever makes it says that nothing is missing on it. A connection that is lost is aborted
-//! before the next one is made: what waits to be sent on it never reaches the server, where it would undo what is sent later. What
-//! the server has received it may still carry out.
+//! before the next one is made, or comes to its end in order: what waits to be sent on it never reaches the server, where it would
+//! undo what is sent later. What the server has received it may still carry out.
 
 use arc_swap::ArcSwap;
 use block::{BlockError, Result};
@@ -43,6 +43,12 @@ pub(crate) trait Connection: Send + Sync + 'static {
 
     /// Takes back what was sent on it and has not arrived; nobody needs it any more.
     fn abort(&self);
+
+    /// Whether it comes to its end by itself, in order: nothing more is asked for on it, and what was is answered.
+    /// [`Redial::connect`] waits for that.
+    fn is_retiring(&self) -> bool {
+        false
+    }
 }
 
 /// Whoever has a [`Way`], and can make another connection.
@@ -230,7 +236,9 @@ async fn reconnected<L: Redial>(link: &Arc<L>, lost: &Arc<L::Connection>) -> Res
                 let until_ns = rt::now_ns().saturating_add(nanos(link.delay()));
                 let error = lost.dead().unwrap_or_else(|| link.closed());
                 *state = State::Lost { until_ns, error, next: None };
-                lost.abort();
+                if !lost.is_retiring() {
+                    lost.abort();
+                }
                 rt::spawn_on(Target::Control, reconnect(Arc::downgrade(link))).detach();
             }
             match &*state {

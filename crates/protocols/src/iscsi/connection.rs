@@ -13,6 +13,8 @@
 //! Bounds: commands in flight as [`Tasks`] states; a target that is silent for longer than [`Patience`] allows, though it is
 //! asked whether it is there, is given up, and the connection with it; so is one that leaves a command unanswered for too long.
 
+mod ending;
+
 use super::location::Location;
 use super::login::login;
 use super::outgoing::{Burst, Outgoing};
@@ -30,7 +32,7 @@ use rt::net::Stream;
 use rt::{Buf, BufMut, Target};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// How long is waited for a target.
@@ -103,6 +105,12 @@ pub(super) struct Connection {
     roomier: Event,
     /// The target was asked whether it is there.
     asked: AtomicBool,
+    /// The target has asked for the end of the session: the time that it gives, and whether that is measured.
+    unwanted: OnceLock<Duration>,
+    timed: AtomicBool,
+    /// Nothing is sent or received any more.
+    over: AtomicBool,
+    /// It has just become so.
     ended: Event,
     receiving: Mutex<Option<Term>>,
     signals: Signals,
@@ -132,6 +140,9 @@ impl Connection {
             room: AtomicU32::new(numbers.most_command),
             roomier: Event::new(),
             asked: AtomicBool::new(false),
+            unwanted: OnceLock::new(),
+            timed: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             ended: Event::new(),
             receiving: Mutex::new(None),
             signals: Signals::default(),
@@ -196,7 +207,7 @@ impl Connection {
     fn submit(&self, waiting: Waiting) -> Submitted {
         let mut sending = self.sending.lock();
         let has_room = serial::up_to(sending.command, self.room.load(Ordering::Acquire));
-        if !has_room && !self.signals.is_closing() {
+        if !has_room && self.dead().is_none() {
             return Submitted::NoRoom(waiting);
         }
         let Waiting { place, term, lun, block, payload: Payload { data, buf } } = waiting;
@@ -325,11 +336,8 @@ impl Connection {
                 let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
                 sending.outgoing.push_pong(&Request::Nop { lun, tag: NO_TAG, target_tag, command, status });
             }
-            Answer::Async(AsyncEvent::LogoutWanted(_) | AsyncEvent::NegotiationWanted(_)) => {
-                self.put_logout(&mut sending);
-                // Whatever can't be sent is not needed any more.
-                let _ = self.send(&mut sending);
-                return Err(Broken::LogoutWanted);
+            Answer::Async(AsyncEvent::LogoutWanted(seconds) | AsyncEvent::NegotiationWanted(seconds)) => {
+                self.retire(seconds);
             }
             Answer::Async(AsyncEvent::Dropped(_)) => return Err(Broken::Dropped),
             Answer::Async(AsyncEvent::Sense | AsyncEvent::Other(_)) => {
@@ -382,75 +390,6 @@ impl Connection {
     pub fn is_in_use(&self) -> bool {
         self.in_use.load(Ordering::Acquire)
     }
-
-    /// Gives the connection up.
-    pub fn lose(&self, cause: &Broken) {
-        let error = self.lost(cause);
-        self.end(&error);
-    }
-
-    /// Takes back what was sent and has not arrived.
-    pub fn abort(&self) {
-        // It may be gone already.
-        let _ = self.stream.abort();
-    }
-
-    /// Gives the connection up because somebody wants it so.
-    pub fn cut(&self) {
-        self.lose(&Broken::Cut);
-    }
-
-    /// Gives the connection up because the target took too long.
-    fn give_up(&self, waited: u64) {
-        let seconds = Duration::from_nanos(waited).as_secs_f32();
-        let text = format!(
-            "the connection to '{}' was given up: the target did not answer for {seconds:.1} s",
-            self.name
-        );
-        tracing::warn!(unit = self.name, seconds, "iSCSI target does not answer; connection given up");
-        self.end(&BlockError::new(ErrorKind::Timeout, text));
-    }
-
-    fn end(&self, error: &BlockError) {
-        self.tasks.kill(error);
-        self.signals.close();
-        // Whoever waits for room looks whether the connection has ended: it has by now.
-        self.roomier.notify(usize::MAX.additional());
-    }
-
-    fn closed(&self) -> BlockError {
-        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
-    }
-
-    /// Logs out, without waiting for the target.
-    pub fn leave(&self) {
-        self.log_out();
-        self.end(&self.closed());
-    }
-
-    /// Logs out, and waits for the target to say so for as long as patience lasts. Commands still in flight end with an error;
-    /// there should be none.
-    pub async fn close(&self) {
-        let ended = self.ended.listen();
-        if self.log_out() {
-            // Whichever comes first: it is over.
-            let _ = rt::timeout(self.patience.logout, ended).await;
-        }
-        self.end(&self.closed());
-    }
-
-    /// Tells the target that this is the end, unless it has come already.
-    fn log_out(&self) -> bool {
-        if self.signals.is_closing() {
-            return false;
-        }
-        self.signals.leave();
-        let mut sending = self.sending.lock();
-        self.put_logout(&mut sending);
-        // If the target is gone, there is nothing to send.
-        let _ = self.send(&mut sending);
-        true
-    }
 }
 
 /// Has the bytes moved on a worker.
@@ -469,7 +408,11 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
                 None => break,
-                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection),
+                Some(Ok(Turn::Receive)) => {
+                    let received = receiver.receive(&connection.stream, &connection);
+                    connection.step_down();
+                    received
+                }
                 Some(Ok(Turn::Send)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
                 Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
                 Some(Err(error)) => Err(error.into()),
@@ -488,6 +431,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         true => connection.stream.shutdown(),
         false => connection.stream.abort(),
     };
+    connection.over.store(true, Ordering::Release);
     connection.ended.notify(usize::MAX.additional());
 }
 

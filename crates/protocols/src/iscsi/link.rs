@@ -15,7 +15,7 @@ use super::execute::{Command, Phase, execute};
 use super::location::{Delays, Location};
 use super::tasks::{Outcome, Reply};
 use super::unit::Unit;
-use crate::unflushed::{Change, Unflushed};
+use crate::unflushed::{self, Change, Keeper, Unflushed};
 use crate::way::{self, Redial, Way};
 use block::{BlockError, ErrorKind, Result};
 use iscsi::Profile;
@@ -39,6 +39,8 @@ pub(super) struct Link {
     cached: AtomicBool,
     /// It says so itself.
     says_cached: AtomicBool,
+    /// It has a cache, and knows no command that empties it. That is never taken back either.
+    can_not_flush: AtomicBool,
     /// A block of zeroes.
     zeroes: Buf,
     pub(super) way: Way<Connection>,
@@ -64,6 +66,7 @@ impl Link {
             patience,
             cached: AtomicBool::new(false),
             says_cached: AtomicBool::new(false),
+            can_not_flush: AtomicBool::new(false),
             unit,
             zeroes,
             way: Way::new(connection),
@@ -77,6 +80,12 @@ impl Link {
     fn note_cache(&self, unit: &Unit) {
         self.cached.fetch_or(unit.is_cached(), Ordering::AcqRel);
         self.says_cached.fetch_or(unit.control.cached == Some(true), Ordering::AcqRel);
+        self.can_not_flush.fetch_or(unit.can_not_flush(), Ordering::AcqRel);
+    }
+
+    /// It has a cache, and knows no command that empties it, as far as is known.
+    pub fn can_not_flush(&self) -> bool {
+        self.can_not_flush.load(Ordering::Acquire)
     }
 
     fn is_cached(&self) -> bool {
@@ -85,7 +94,7 @@ impl Link {
 
     /// What can't be flushed need not be kept: nobody is told that it is durable.
     fn keeps_unflushed(&self) -> bool {
-        self.is_cached() && !self.unit.can_not_flush()
+        self.is_cached() && !self.can_not_flush()
     }
 
     /// Where it leads.
@@ -185,19 +194,16 @@ impl Link {
             }
             // The unit has been given a cache meanwhile: whether this was stored before or after nobody knows.
         }
-        let room = self.unflushed.room(data, |bytes| self.make_room(bytes)).await?;
+        let room = match unflushed::room(self, data).await {
+            // That it can't flush was just seen.
+            Err(_) if self.can_not_flush() => return self.taken(self.run(&command, again).await.1?),
+            room => room?,
+        };
         let make = async {
             self.taken(self.run(&command, again).await.1?)?;
             Ok(((), durable))
         };
         self.unflushed.change(room, durable, change(), make).await
-    }
-
-    /// To its end, also where the writer leaves that wants it: a unit tells of lost data once.
-    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
-        let link = self.clone();
-        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.flush_once()).await });
-        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// A change is whole, or it has failed: a unit that took more or less of it than was sent is not what it was.
@@ -217,29 +223,25 @@ impl Link {
             // What is answered is durable.
             return Ok(());
         }
-        if self.unit.can_not_flush() {
+        if self.can_not_flush() {
             return Err(self.unflushable());
         }
         // A target that is gone has nothing that is not durable.
         self.unflushed.flush(|| self.way.is_lost(), self.flush_once()).await
     }
 
-    async fn flush_once(self: &Arc<Self>) -> Result<()> {
-        let answered = self.unflushed.answered();
-        let mut result = self.run(&flushing(Width::Ten), Payload::default()).await.1;
-        if is_unknown(&result) {
-            result = self.run(&flushing(Width::Sixteen), Payload::default()).await.1;
-        }
-        self.flushed(result)?;
-        self.unflushed.forget(&answered);
-        Ok(())
-    }
-
     /// What came of a flush. A unit that does not know how to flush has nothing that it could lose, unless it says otherwise.
     fn flushed(&self, result: Result<Reply>) -> Result<()> {
         match result {
             Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
-            Err(_) if self.says_cached.load(Ordering::Acquire) => Err(self.unflushable()),
+            Err(_) if self.says_cached.load(Ordering::Acquire) => {
+                self.can_not_flush.store(true, Ordering::Release);
+                tracing::warn!(
+                    unit = self.name(),
+                    "the iSCSI unit has a cache that it can't be told to empty"
+                );
+                Err(self.unflushable())
+            }
             _ => Ok(()),
         }
     }
@@ -263,7 +265,11 @@ impl Link {
             if is_unknown(&result) {
                 result = flush(Width::Sixteen).await;
             }
-            self.flushed(result)
+            match self.flushed(result) {
+                // Nobody will be told that it is durable.
+                Err(_) if self.can_not_flush() => Ok(()),
+                result => result,
+            }
         };
         let make = |change| self.make(connection, change);
         self.unflushed.make_again(|| connection.dead().is_some(), make, flush).await
@@ -311,6 +317,7 @@ impl Redial for Link {
     }
 
     async fn connect(self: &Arc<Self>) -> Result<Arc<Connection>> {
+        self.way.connection().retired().await;
         Connection::open(&self.location, &self.profile, self.patience).await
     }
 
@@ -335,6 +342,27 @@ impl Redial for Link {
     }
 }
 
+impl Keeper for Link {
+    type Answer = ();
+
+    fn unflushed(&self) -> &Unflushed {
+        &self.unflushed
+    }
+
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
+        let answered = self.unflushed.answered();
+        let mut result = self.run(&flushing(Width::Ten), Payload::default()).await.1;
+        if is_unknown(&result) {
+            result = self.run(&flushing(Width::Sixteen), Payload::default()).await.1;
+        }
+        let flushed = self.flushed(result);
+        if flushed.is_ok() || self.can_not_flush() {
+            self.unflushed.forget(&answered);
+        }
+        flushed
+    }
+}
+
 impl way::Connection for Connection {
     fn dead(&self) -> Option<BlockError> {
         self.dead()
@@ -346,6 +374,10 @@ impl way::Connection for Connection {
 
     fn abort(&self) {
         self.abort();
+    }
+
+    fn is_retiring(&self) -> bool {
+        self.is_retiring()
     }
 }
 

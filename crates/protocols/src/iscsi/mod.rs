@@ -61,7 +61,7 @@ fn open(context: &mut OpenContext, options: BlockdevOptionsIscsi) -> BoxFuture<'
             driver.link.close().await;
             return Err(BlockError::new(ErrorKind::Permission, text));
         }
-        if !context.common().read_only && driver.link.unit.can_not_flush() {
+        if !context.common().read_only && driver.link.can_not_flush() {
             context.notices().warn(&driver.link.unflushable().to_string());
         }
         Ok(Opened { driver: Arc::new(driver), filename: None })

@@ -85,6 +85,8 @@ pub(super) struct Tasks {
 struct Table {
     slots: Vec<Slot>,
     free: Vec<usize>,
+    /// Why no other command is taken.
+    refused: Option<BlockError>,
     /// Why the connection is of no more use.
     dead: Option<BlockError>,
 }
@@ -122,8 +124,8 @@ impl Tasks {
         buf: Option<BufMut>,
     ) -> Result<(u32, oneshot::Receiver<Outcome>), (Option<BufMut>, BlockError)> {
         let mut table = self.table.lock();
-        if let Some(dead) = &table.dead {
-            return Err((buf, dead.clone()));
+        if let Some(error) = table.dead.as_ref().or(table.refused.as_ref()) {
+            return Err((buf, error.clone()));
         }
         let at = table.free.pop().unwrap_or_else(|| {
             table.slots.push(Slot::default());
@@ -193,9 +195,21 @@ impl Tasks {
         }
     }
 
-    /// Why the connection is of no more use, if so.
+    /// Takes no other command, and fails them with `error`; those that there are go on.
+    pub fn refuse(&self, error: &BlockError) {
+        self.table.lock().refused.get_or_insert_with(|| error.clone());
+    }
+
+    /// Why the connection is of no more use for other commands, if so.
     pub fn dead(&self) -> Option<BlockError> {
-        self.table.lock().dead.clone()
+        let table = self.table.lock();
+        table.dead.as_ref().or(table.refused.as_ref()).cloned()
+    }
+
+    /// Whether a command has not ended yet.
+    pub fn are_under_way(&self) -> bool {
+        let table = self.table.lock();
+        table.slots.len() > table.free.len()
     }
 
     /// Bytes have moved.

@@ -1,5 +1,6 @@
 //! Sessions that are lost, and targets that come back.
 use super::*;
+use iscsi::{Answer, AsyncEvent, Request as Pdu};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A driver that connects again, at a target that serves one session after the other.
@@ -149,6 +150,76 @@ fn a_cache_that_is_switched_on_later_is_noticed_and_what_it_may_lose_is_kept() {
             assert_eq!(disk.durable.lock()[512..1536], [[2; 512], [3; 512]].concat());
         });
     }
+}
+
+#[test]
+fn a_cache_that_can_not_be_emptied_is_noticed_later_and_stops_no_write() {
+    for says_so in [false, true] {
+        run(async || {
+            let (disk, driver) = lasting(Rules { cached: false, ..Rules::default() }).await;
+            {
+                let mut rules = disk.rules.lock();
+                (rules.cached, rules.flushes) = (true, false);
+                let unknown = (2, [5, 0x20, 0]);
+                if !says_so {
+                    rules.refusals.extend([(0xa3, unknown); 4]);
+                }
+                rules.refusals.extend([(0x91, unknown); 4]);
+            }
+            disk.fuse.store(0, Relaxed);
+            let data = noise(1 << 20);
+            // More than is kept.
+            for n in 0..80u64 {
+                write(&driver, n % 2 << 20, &data).await.unwrap();
+            }
+            let error = driver.flush().await.unwrap_err();
+            assert!(error.to_string().contains("knows no command that empties it"), "{error}");
+            // Another session is made all the same.
+            disk.fuse.store(0, Relaxed);
+            assert_eq!(read(&driver, 0, 1 << 20).await.unwrap(), data);
+            assert!(driver.flush().await.is_err());
+        });
+    }
+}
+
+#[test]
+fn a_session_whose_end_the_target_asks_for_ends_in_order_and_another_one_follows() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let serving = disk.clone();
+        let (tell, heard) = futures_channel::oneshot::channel();
+        let served = rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &serving).await;
+            let tag = loop {
+                let (request, data) = guest.next().await.unwrap();
+                match request {
+                    Pdu::Command { tag, block, .. } if block[0] == 0x88 => break tag,
+                    other => serving.carry_out(&mut guest, other, data).await.unwrap(),
+                }
+            };
+            guest.send(Answer::Async(AsyncEvent::LogoutWanted(60)), &[]).await;
+            heard.await.unwrap();
+            guest.give(tag, &[7; 512], 512, 512).await;
+            let (request, _) = guest.next().await.unwrap();
+            let Pdu::Logout { tag, .. } = request else { panic!("{request:?}") };
+            guest.send(Answer::Logout { tag, response: 0 }, &[]).await;
+            assert!(guest.next().await.is_none());
+            serving.serve(listener).await;
+        });
+        let driver = Arc::new(connect_with(port, patient(), LONG).await.unwrap());
+        let reader = driver.clone();
+        let first = rt::spawn(async move { read(&reader, 0, 512).await.unwrap() });
+        while driver.link.way.connection().dead().is_none() {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+        tell.send(()).unwrap();
+        let second = read(&driver, 512, 512).await.unwrap();
+        // The second one is of the disk, by the second session.
+        assert_eq!((first.await.unwrap(), second), (vec![7; 512], vec![0; 512]));
+        assert_eq!((disk.sessions.load(Relaxed), disk.count(0x88)), (2, 1));
+        drop(served);
+    });
 }
 
 #[test]
