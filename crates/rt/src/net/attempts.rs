@@ -23,14 +23,25 @@ pub(super) async fn first<F: Future<Output = io::Result<Stream>>>(
     first_of(addresses, connect).await.unwrap_or(Err(nobody))
 }
 
-/// The first connection to any of these; `None` if there are none. The other attempts are given up.
+/// What an address failed with, the less telling first: that there is no way to it from here (of a family that this host lacks, most
+/// often), that nobody answered, and all that somebody answered or this host refused.
+fn telling(error: &io::Error) -> u8 {
+    match error.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => 0,
+        Some(libc::ETIMEDOUT) => 1,
+        _ => 2,
+    }
+}
+
+/// The first connection to any of these; `None` if there are none. The other attempts are given up. Where all fail, the most telling
+/// error is told, of the first address that has it.
 async fn first_of<F: Future<Output = io::Result<Stream>>>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Option<io::Result<Stream>> {
     let mut waiting = families_in_turn(addresses).into_iter();
     let mut attempts = FuturesUnordered::new();
-    let mut failed = None;
+    let mut failed: Option<io::Error> = None;
     loop {
         attempts.extend(waiting.next().map(&connect));
         let answer = match waiting.len() {
@@ -39,8 +50,12 @@ async fn first_of<F: Future<Output = io::Result<Stream>>>(
             _ => timeout(STAGGER, attempts.next()).await.ok().flatten(),
         };
         match answer {
-            Some(Err(error)) => failed = Some(Err(error)),
-            None if attempts.is_empty() => return failed,
+            Some(Err(error)) => {
+                if failed.as_ref().is_none_or(|before| telling(before) < telling(&error)) {
+                    failed = Some(error);
+                }
+            }
+            None if attempts.is_empty() => return failed.map(Err),
             None => {}
             connected => return connected,
         }
@@ -111,6 +126,25 @@ mod tests {
             let error = first_of(vec![refusing, refusing], Stream::connect_to).await.unwrap().err().unwrap();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             assert!(first_of(Vec::new(), Stream::connect_to).await.is_none());
+        });
+    }
+
+    #[test]
+    fn an_address_that_says_more_is_told_of_whichever_fails_first() {
+        run(async {
+            let codes = [libc::ENETUNREACH, libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EAFNOSUPPORT];
+            for turn in 0..codes.len() {
+                let addresses = (1..=codes.len()).map(|port| ([127, 0, 0, 1], port as u16).into()).collect();
+                let fails = async |address: SocketAddr| {
+                    let code = codes[(usize::from(address.port()) + turn) % codes.len()];
+                    Err(io::Error::from_raw_os_error(code))
+                };
+                let error = first_of(addresses, fails).await.unwrap().err().unwrap();
+                assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+            }
+            let unreachable = async |_| Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
+            let error = first_of(vec![([127, 0, 0, 1], 1).into()], unreachable).await.unwrap().err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
         });
     }
 
