@@ -81,7 +81,7 @@ pub(super) struct Connection {
     version: Version,
     limits: Limits,
     tasks: Vec<AbortHandle>,
-    line: Line,
+    line: Arc<Line>,
 }
 
 impl Connection {
@@ -94,7 +94,8 @@ impl Connection {
         sftp::init(&mut first);
         // The queue is new: it takes it.
         let _ = queue.send(Outgoing::Message(first, None));
-        let receiving = tokio::spawn(receive(reader, Receiver::new(tell), requests.clone(), name.to_owned()));
+        let ends = (requests.clone(), line.clone());
+        let receiving = tokio::spawn(receive(reader, Receiver::new(tell), ends, name.to_owned()));
         let sending = tokio::spawn(send(outgoing, writer, session, requests.clone()));
         let mut connection = Self {
             name: name.to_owned(),
@@ -198,30 +199,33 @@ impl Connection {
 
     /// Takes back what was sent and has not arrived, and ends.
     pub fn abort(&self) {
-        self.line.abort();
-        self.end(&self.reason());
+        self.lose(&self.reason());
     }
 
     fn reason(&self) -> BlockError {
         self.requests.dead().unwrap_or_else(|| self.lost(&Broken::Closed))
     }
 
-    /// Gives the connection up. Does not wait.
-    pub fn end(&self, error: &BlockError) {
+    /// Ends; what was sent before may arrive. Does not wait.
+    fn end(&self, error: &BlockError) {
         self.requests.kill(error);
         self.tasks.iter().for_each(AbortHandle::abort);
         self.line.cut();
     }
 
+    /// Gives the connection up: what waits to be sent does not arrive any more, where it would undo what others write from now on.
+    /// Does not wait.
+    pub fn lose(&self, error: &BlockError) {
+        // First of all: whoever sees the connection end gives another reason.
+        self.requests.kill(error);
+        self.line.abort();
+        self.end(error);
+    }
+
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name);
-        let error = BlockError::new(ErrorKind::Io, text);
-        // First of all: whoever sees the connection end gives another reason.
-        self.requests.kill(&error);
-        // Others may use the file from now on: what waits to be sent must not arrive.
-        self.line.abort();
-        self.end(&error);
+        self.lose(&BlockError::new(ErrorKind::Io, text));
     }
 
     /// Ends the session as the protocol has it. Requests still in flight end with an error; there should be none.
@@ -258,7 +262,7 @@ pub(super) fn lost(name: &str, cause: &(dyn std::error::Error + Send + Sync)) ->
 async fn receive(
     mut reader: russh::ChannelReadHalf,
     mut receiver: Receiver,
-    requests: Arc<InFlight>,
+    (requests, line): (Arc<InFlight>, Arc<Line>),
     name: String,
 ) {
     let cause = loop {
@@ -274,8 +278,11 @@ async fn receive(
         }
     };
     tracing::debug!(file = name, error = %cause, "SFTP connection ended");
-    // Where the transport failed, it has said why already.
+    // Where the transport failed, or the connection was closed from here, that is known already.
     requests.kill(&lost(&name, &cause));
+    if requests.dead().is_some_and(|error| error.kind() != ErrorKind::Closed) {
+        line.abort();
+    }
 }
 
 /// Bytes that are sent together: small messages share the channel's packets.
@@ -349,8 +356,10 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(connection) = connection.upgrade() else { return };
-        if connection.requests.dead().is_some() {
-            connection.end(&connection.reason());
+        if let Some(error) = connection.dead() {
+            if error.kind() != ErrorKind::Closed {
+                connection.lose(&error);
+            }
             return;
         }
         if let Some(waited) = connection.requests.overdue() {
@@ -364,7 +373,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
                 seconds,
                 "SSH server does not answer; connection given up"
             );
-            connection.end(&BlockError::new(ErrorKind::Timeout, text));
+            connection.lose(&BlockError::new(ErrorKind::Timeout, text));
             return;
         }
     }

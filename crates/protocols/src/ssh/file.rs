@@ -6,7 +6,7 @@ use super::inflight::Answered;
 use super::location::Location;
 use super::login::Keys;
 use super::thread;
-use super::transport::establish;
+use super::transport::{establish, reach};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::future::{join_all, try_join_all};
 use rt::{Buf, BufMut};
@@ -26,8 +26,9 @@ pub(super) async fn connect(
     let (location, keys, name) = (location.clone(), keys.clone(), name.to_owned());
     let known = location.clone();
     let judge = rt::blocking(move || Judge::new(&known)).await?;
+    let reached = reach(&location, patience).await?;
     thread::run(async move {
-        let established = establish(&name, &location, &keys, judge, patience).await?;
+        let established = establish(&name, reached, &location, &keys, judge, patience).await?;
         let begun = tokio::time::timeout(patience.connect, Connection::begin(&name, established, patience));
         begun.await.map_err(|_| {
             let seconds = patience.connect.as_secs_f32();

@@ -191,7 +191,7 @@ impl Link {
     /// The session is lost.
     #[cfg(test)]
     pub fn lose(&self) {
-        self.way.connection().connection.end(&BlockError::new(ErrorKind::Io, "lost by a test"));
+        self.way.connection().connection.lose(&BlockError::new(ErrorKind::Io, "lost by a test"));
     }
 
     /// Before a change that is not noted, after which no other session may come: waits for one that is not lost, if that is
@@ -372,7 +372,7 @@ impl Link {
         let session = self.way.connection();
         if session.writable.load(SeqCst) != self.writable.load(SeqCst) {
             let text = format!("access to '{}' was switched while it was opened again", self.name);
-            session.connection.end(&BlockError::new(ErrorKind::Io, text));
+            session.connection.lose(&BlockError::new(ErrorKind::Io, text));
         }
     }
 

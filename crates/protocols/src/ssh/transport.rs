@@ -12,11 +12,13 @@ use super::inflight::InFlight;
 use super::location::Location;
 use super::login::{Keys, log_in};
 use block::{BlockError, ErrorKind, Result};
+use rt::net::Stream;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred, cipher, compression};
 use std::borrow::Cow;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -37,7 +39,7 @@ pub(super) struct Established {
     pub session: Session,
     pub reader: ChannelReadHalf,
     pub writer: ChannelWriteHalf<Msg>,
-    pub line: Line,
+    pub line: Arc<Line>,
     pub requests: Arc<InFlight>,
 }
 
@@ -204,24 +206,41 @@ fn configuration(judge: &Judge) -> client::Config {
     }
 }
 
-/// Goes all the way, in bounded time; `name` is the file, for messages. On the thread of SSH.
+/// A socket to the server, and the end of the time for all that comes now.
+pub(super) struct Reached {
+    socket: std::net::TcpStream,
+    deadline: std::time::Instant,
+}
+
+/// Connects to the server, at the address of it that answers first, in bounded time.
+pub(super) async fn reach(location: &Location, patience: Patience) -> Result<Reached> {
+    let place = location.address();
+    let deadline = std::time::Instant::now() + patience.connect;
+    let connecting = Stream::connect_tcp(&location.host, location.port);
+    let stream = rt::timeout(patience.connect, connecting).await.map_err(|_| {
+        let seconds = patience.connect.as_secs_f32();
+        let text = format!("the SSH server at '{place}' was not reached within {seconds} s");
+        BlockError::new(ErrorKind::Timeout, text)
+    })?;
+    let failed = |error| BlockError::os(format!("Failed to connect to '{place}'"), &error);
+    let stream = stream.map_err(failed)?;
+    let socket = stream.as_fd().try_clone_to_owned().map_err(failed)?.into();
+    Ok(Reached { socket, deadline })
+}
+
+/// Goes the rest of the way, in bounded time; `name` is the file, for messages. On the thread of SSH.
 pub(super) async fn establish(
     name: &str,
+    Reached { socket, deadline }: Reached,
     location: &Location,
     keys: &Keys,
     judge: Judge,
     patience: Patience,
 ) -> Result<Established> {
     let place = location.address();
-    let deadline = Instant::now() + patience.connect;
-    let in_time = Deadline { deadline, place: &place, patience: patience.connect };
-    let server = (location.host.as_str(), location.port);
-    let socket = in_time.of("be reached", TcpStream::connect(server)).await?;
+    let in_time = Deadline { deadline: deadline.into(), place: &place, patience: patience.connect };
     let failed = |error| BlockError::os(format!("Failed to connect to '{place}'"), &error);
-    let socket = socket.map_err(failed)?;
-    socket.set_nodelay(true).map_err(failed)?;
-    let socket = socket.into_std().map_err(failed)?;
-    let line = Line(socket.try_clone().map_err(failed)?);
+    let line = Arc::new(Line(socket.try_clone().map_err(failed)?));
     let socket = TcpStream::from_std(socket).map_err(failed)?;
     let requests = Arc::new(InFlight::new());
     let config = Arc::new(configuration(&judge));

@@ -3,8 +3,9 @@
 use super::*;
 use sftp::{Attributes, Kind, Received, Reply, Request as Asked, StatusCode, Version};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
 
 const SIZE: usize = 100_000;
 
@@ -177,6 +178,50 @@ fn a_server_that_leaves_a_request_unanswered_is_given_up() {
         let error = driver.write(0, Buf::from_slice(&[1]), Request::GUEST).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Timeout && error.to_string().contains("unanswered"), "{error}");
         assert_eq!(driver.flush().await.unwrap_err().kind(), ErrorKind::Timeout);
+    });
+}
+
+/// What a relay sees of the end of what the client sends.
+type End = std::thread::JoinHandle<std::io::Result<u64>>;
+
+/// A way to a server that takes nothing any more once it `stalls`, until it is told to take the rest.
+fn relay(server: std::net::SocketAddr, stalls: Arc<AtomicBool>) -> (u16, mpsc::Sender<()>, End) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = mpsc::channel();
+    let relaying = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept()?;
+        let mut server = TcpStream::connect(server)?;
+        let (mut answers, mut to) = (server.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || std::io::copy(&mut answers, &mut to));
+        let mut buf = [0; 4096];
+        while !stalls.load(Ordering::Acquire) {
+            let n = client.read(&mut buf)?;
+            server.write_all(&buf[..n])?;
+        }
+        // Whoever tells may have failed.
+        let _ = told.recv();
+        std::io::copy(&mut client, &mut std::io::sink())
+    });
+    (port, tell, relaying)
+}
+
+#[test]
+fn what_waits_to_be_sent_when_a_connection_is_given_up_is_taken_back() {
+    run(async {
+        let server = Server::new(noise(SIZE), Behaviour::default());
+        let stalls = Arc::new(AtomicBool::new(false));
+        let (port, tell, relaying) = relay(server.address, stalls.clone());
+        let driver = open_at(location(port), SHORT).await.unwrap();
+        driver.read(0, BufMut::with_len(10)).await.1.unwrap();
+        stalls.store(true, Ordering::Release);
+        // More than the sockets on the way hold.
+        let data = Buf::from_slice(&vec![1; 64 << 20]);
+        let error = driver.write(0, data, Request::GUEST).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        tell.send(()).unwrap();
+        let end = relaying.join().unwrap();
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     });
 }
 
