@@ -1,4 +1,4 @@
-//! Requests in flight on a connection, by number: how many there may be, how long each may take, and how each ends. Of nbd and nfs.
+//! Requests in flight on a connection, by number: how many there may be, how long each may take, and how each ends. Of nbd, nfs and ssh.
 
 use crate::places::{Place, Places};
 use block::{BlockError, Result};
@@ -25,8 +25,8 @@ pub(crate) struct Pending<T, R> {
     reply: oneshot::Sender<Answer<R>>,
     /// When it was made, and how long it may take.
     pub term: Term,
-    /// Its place among [`REQUESTS`].
-    _place: Place,
+    /// Its place among [`REQUESTS`], unless nobody waits for it.
+    _place: Option<Place>,
 }
 
 impl<T, R> Pending<T, R> {
@@ -73,6 +73,8 @@ pub(crate) struct InFlight<T, R> {
 struct Table<T, R> {
     pending: HashMap<u64, Pending<T, R>>,
     next: u64,
+    /// The time limit of the request whose reply is being received; it is not among the others.
+    receiving: Option<Term>,
     /// Numbers have these bits.
     bits: u64,
     /// Why the connection is of no more use.
@@ -82,7 +84,7 @@ struct Table<T, R> {
 impl<T, R> InFlight<T, R> {
     /// None yet, towards `name`. The first number, and the bits that numbers have.
     pub fn new(name: &str, first: u64, bits: u64) -> Self {
-        let table = Table { pending: HashMap::new(), next: first & bits, bits, dead: None };
+        let table = Table { pending: HashMap::new(), next: first & bits, receiving: None, bits, dead: None };
         let (table, places) = (Mutex::new(table), Places::new(REQUESTS));
         Self { name: name.to_owned(), table, places, alive_ns: AtomicU64::new(0) }
     }
@@ -97,13 +99,13 @@ impl<T, R> InFlight<T, R> {
         self.places.take().await
     }
 
-    /// Registers a request under a number, which `make` is told.
+    /// Registers a request under a number, which `make` is told: in the order of the numbers, and before any reply is looked for.
     pub fn begin(
         &self,
-        place: Place,
+        place: impl Into<Option<Place>>,
         term: Term,
         buf: Option<BufMut>,
-        make: impl FnOnce(u64) -> T,
+        make: impl FnOnce(u64) -> Result<T>,
     ) -> Begun<R> {
         let mut table = self.table.lock();
         if let Some(dead) = &table.dead {
@@ -111,8 +113,12 @@ impl<T, R> InFlight<T, R> {
         }
         let number = table.next;
         table.next = number.wrapping_add(1) & table.bits;
+        let about = match make(number) {
+            Ok(about) => about,
+            Err(error) => return Err((buf, error)),
+        };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { about: make(number), buf, reply, term, _place: place };
+        let pending = Pending { about, buf, reply, term, _place: place.into() };
         table.pending.insert(number, pending);
         Ok((number, answer))
     }
@@ -156,12 +162,16 @@ impl<T, R> InFlight<T, R> {
         self.alive_ns.store(rt::now_ns(), Ordering::Relaxed);
     }
 
-    /// How long a request has waited that has had no answer for too long; `receiving` is the one that is being
-    /// answered now, and not in the table.
-    pub fn overdue(&self, receiving: Option<Term>) -> Option<u64> {
+    /// The time limit of the request whose reply is being received, if there is one.
+    pub fn receiving(&self, term: Option<Term>) {
+        self.table.lock().receiving = term;
+    }
+
+    /// How long a request has waited that has had no answer for too long.
+    pub fn overdue(&self) -> Option<u64> {
         let (now, alive) = (rt::now_ns(), self.alive_ns.load(Ordering::Relaxed));
         let table = self.table.lock();
-        let terms = table.pending.values().map(|pending| pending.term).chain(receiving);
+        let terms = table.pending.values().map(|pending| pending.term).chain(table.receiving);
         terms.filter_map(|term| term.overdue(now, alive)).max()
     }
 }

@@ -85,8 +85,6 @@ pub(super) struct Connection {
     patience: Patience,
     /// What could not be sent at once.
     queue: Mutex<VecDeque<Buf>>,
-    /// Of the request whose reply is being received.
-    receiving: Mutex<Option<Term>>,
     signals: Signals,
 }
 
@@ -111,7 +109,6 @@ impl Connection {
             context,
             patience,
             queue: Mutex::default(),
-            receiving: Mutex::new(None),
             signals: Signals::default(),
         });
         start(Target::LeastLoaded, connection.clone(), Receiver::new(export.headers, &rest));
@@ -151,7 +148,7 @@ impl Connection {
         let (headers, context) = (self.headers, self.context.unwrap_or(0));
         let begun = self.requests.begin(place, term, buf, |cookie| {
             request.cookie = cookie;
-            Tracker::new(request, headers, context)
+            Ok(Tracker::new(request, headers, context))
         });
         let answer = match begun {
             Ok((_, answer)) => answer,
@@ -290,7 +287,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     connection.signals.settle();
     let mut result = receiver.work_off(&connection.requests);
     while result.is_ok() {
-        *connection.receiving.lock() = receiver.term();
+        connection.requests.receiving(receiver.term());
         receiver.rest();
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
@@ -324,8 +321,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
         if connection.signals.is_closing() {
             return;
         }
-        let receiving = *connection.receiving.lock();
-        if let Some(waited) = connection.requests.overdue(receiving) {
+        if let Some(waited) = connection.requests.overdue() {
             let seconds = Duration::from_nanos(waited).as_secs_f32();
             let text = format!(
                 "the connection to '{}' was given up: the server left a request unanswered for {seconds:.1} s",

@@ -87,8 +87,6 @@ pub(super) struct Connection {
     calls: InFlight,
     /// What could not be sent at once.
     queue: Mutex<VecDeque<Buf>>,
-    /// Of the call whose reply is being received.
-    receiving: Mutex<Option<Term>>,
     signals: Signals,
 }
 
@@ -114,7 +112,6 @@ impl Connection {
             // Numbers begin anywhere: a server may remember those of an earlier connection from the same port.
             calls: InFlight::new(&peer.name, rt::random_u64(), u64::from(u32::MAX)),
             queue: Mutex::default(),
-            receiving: Mutex::new(None),
             signals: Signals::default(),
         });
         start(Target::LeastLoaded, connection.clone(), Receiver::default());
@@ -143,7 +140,7 @@ impl Connection {
     ) -> (Option<BufMut>, Result<C::Reply>) {
         let place = self.calls.place().await;
         let term = self.peer.patience.term(syncs);
-        let (xid, answer) = match self.calls.begin(place, term, buf, |_| ()) {
+        let (xid, answer) = match self.calls.begin(place, term, buf, |_| Ok(())) {
             Ok(begun) => begun,
             Err((buf, error)) => return (buf, Err(error)),
         };
@@ -298,7 +295,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     connection.signals.settle();
     let mut result = Ok(());
     while result.is_ok() {
-        *connection.receiving.lock() = receiver.term();
+        connection.calls.receiving(receiver.term());
         receiver.rest();
         result =
             match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
@@ -332,8 +329,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
         if connection.signals.is_closing() {
             return;
         }
-        let receiving = *connection.receiving.lock();
-        if let Some(waited) = connection.calls.overdue(receiving) {
+        if let Some(waited) = connection.calls.overdue() {
             let seconds = Duration::from_nanos(waited).as_secs_f32();
             let name = &connection.peer.name;
             let text = format!(

@@ -11,10 +11,12 @@
 //! Bounds: requests in flight as [`InFlight`] states, and with them what is queued; a server that keeps one waiting for
 //! longer than [`Patience`] allows is given up, and the connection with it.
 
-use super::inflight::{Answer, Answered, InFlight, Term, What};
 use super::receive::{Broken, Receiver};
+use super::requests::{Answer, Answered, InFlight, What};
 use super::thread;
 use super::transport::{Established, Line};
+use crate::inflight::Term;
+use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -22,7 +24,7 @@ use rt::{Buf, BufMut};
 use russh::ChannelMsg;
 use sftp::{Limits, Request, Version};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -50,7 +52,7 @@ impl Patience {
     fn term(&self, request: &Request<'_>) -> Term {
         let syncs = matches!(request, Request::Fsync { .. } | Request::SetSize { .. });
         let silence = if syncs { self.longest } else { self.silence };
-        Term { began: Instant::now(), silence, longest: self.longest }
+        Term { began: rt::now_ns(), silence: nanos(silence), longest: nanos(self.longest) }
     }
 }
 
@@ -147,13 +149,11 @@ impl Connection {
             _ => None,
         };
         let what = What { name: request.name(), offset };
-        let begun = self.requests.begin((what, self.patience.term(&request)), place, buf, |id| {
-            let mut head = Vec::new();
-            request.encode(id, &mut head).map_err(|error| BlockError::of(ErrorKind::Limit, error))?;
-            self.queue.send(Outgoing::Message(head, data)).map_err(|_| self.lost(&Broken::Closed))
-        });
+        let term = self.patience.term(&request);
+        let begun =
+            self.requests.begin(place, term, buf, |id| self.hand_over(id, &request, data).map(|()| what));
         let answer = match begun {
-            Ok(answer) => answer,
+            Ok((_, answer)) => answer,
             Err((buf, error)) => return (buf, Err(error)),
         };
         match answer.await {
@@ -168,11 +168,16 @@ impl Connection {
         let request = Request::Close { handle };
         let what = What { name: request.name(), offset: None };
         // A server that is gone has closed it.
-        let _ = self.requests.begin((what, self.patience.term(&request)), None, None, |id| {
-            let mut head = Vec::new();
-            request.encode(id, &mut head).map_err(|error| BlockError::of(ErrorKind::Limit, error))?;
-            self.queue.send(Outgoing::Message(head, None)).map_err(|_| self.lost(&Broken::Closed))
-        });
+        let term = self.patience.term(&request);
+        let _ = self.requests.begin(None, term, None, |id| self.hand_over(id, &request, None).map(|()| what));
+    }
+
+    /// Queues a request.
+    fn hand_over(&self, id: u64, request: &Request<'_>, data: Option<Buf>) -> Result<()> {
+        let mut head = Vec::new();
+        // Ids have 32 bits.
+        request.encode(id as u32, &mut head).map_err(|error| BlockError::of(ErrorKind::Limit, error))?;
+        self.queue.send(Outgoing::Message(head, data)).map_err(|_| self.lost(&Broken::Closed))
     }
 
     /// Tells which request of which file it was that the server refused.
@@ -340,7 +345,7 @@ async fn send(
         if batch.send(&writer).await.is_err() {
             return;
         }
-        requests.alive(false);
+        requests.alive();
     }
     // The server may be gone: then nobody hears it.
     let _ = writer.eof().await;
@@ -363,7 +368,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
             return;
         }
         if let Some(waited) = connection.requests.overdue() {
-            let seconds = waited.as_secs_f32();
+            let seconds = Duration::from_nanos(waited).as_secs_f32();
             let text = format!(
                 "the connection to '{}' was given up: the server left a request unanswered for {seconds:.1} s",
                 connection.name

@@ -2,9 +2,9 @@
 
 use super::connection::{Connection, Patience};
 use super::host_key::Judge;
-use super::inflight::Answered;
 use super::location::Location;
 use super::login::Keys;
+use super::requests::Answered;
 use super::thread;
 use super::transport::{establish, reach};
 use block::{BlockError, ErrorKind, Result};

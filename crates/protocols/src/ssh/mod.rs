@@ -16,12 +16,12 @@ mod connection;
 mod create;
 mod file;
 mod host_key;
-mod inflight;
 mod known_hosts;
 mod link;
 mod location;
 mod login;
 mod receive;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -4,7 +4,7 @@
 //! channel ─▶ Head ─▶ id ─▶ Pending ─▶ data to its buffer · payload to Reply
 //! ```
 
-use super::inflight::{Answered, InFlight, Pending, What};
+use super::requests::{Answered, InFlight, Pending, What};
 use block::{BlockError, ErrorKind, Result as BlockResult};
 use futures_channel::oneshot;
 use sftp::{Body, Head, Kind, Malformed, Reply, StatusCode, Version};
@@ -63,7 +63,7 @@ impl Receiver {
 
     /// Takes bytes as they come, and hands out what is complete.
     pub fn feed(&mut self, mut bytes: &[u8], requests: &InFlight) -> Result<(), Broken> {
-        requests.alive(false);
+        requests.alive();
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Head(Vec::new())) {
                 State::Broken(pending) => {
@@ -89,7 +89,7 @@ impl Receiver {
                         return Ok(());
                     }
                     pending.end(Ok(Answered::Data(at)));
-                    requests.alive(true);
+                    requests.receiving(None);
                     State::Head(Vec::new())
                 }
                 State::Payload { whose, kind, length, bytes: mut payload } => {
@@ -101,7 +101,7 @@ impl Receiver {
                         return Ok(());
                     }
                     match whose {
-                        For::Request(pending) => match answer(kind, &payload, pending.what) {
+                        For::Request(pending) => match answer(kind, &payload, pending.about) {
                             Ok(result) => pending.end(result),
                             Err(broken) => {
                                 self.state = State::Broken(pending);
@@ -114,7 +114,7 @@ impl Receiver {
                             let _ = self.version.take().ok_or(Broken::Version)?.send(found);
                         }
                     }
-                    requests.alive(true);
+                    requests.receiving(None);
                     State::Head(Vec::new())
                 }
             };
@@ -146,14 +146,18 @@ impl Receiver {
         let Head { kind, id, body } = head;
         let whose = match kind {
             Kind::VERSION => For::Version(id),
-            _ => For::Request(Box::new(requests.take(id).ok_or(Broken::Id(id))?)),
+            _ => {
+                let pending = requests.take(id.into()).ok_or(Broken::Id(id))?;
+                requests.receiving(Some(pending.term));
+                For::Request(Box::new(pending))
+            }
         };
         let state = match (body, whose) {
             (Body::Data(length), For::Request(pending)) => {
                 let room = pending.buf.as_ref().map_or(0, |buf| buf.len());
                 let left = length as usize;
                 if left == 0 || left > room {
-                    let name = pending.what.name;
+                    let name = pending.about.name;
                     self.state = State::Broken(pending);
                     return Err(Broken::Data(name, length));
                 }

@@ -8,9 +8,9 @@
 
 use super::connection::{Patience, lost};
 use super::host_key::Judge;
-use super::inflight::InFlight;
 use super::location::Location;
 use super::login::{Keys, log_in};
+use super::requests::{InFlight, in_flight};
 use block::{BlockError, ErrorKind, Result};
 use rt::net::Stream;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
@@ -242,7 +242,7 @@ pub(super) async fn establish(
     let failed = |error| BlockError::os(format!("Failed to connect to '{place}'"), &error);
     let line = Arc::new(Line(socket.try_clone().map_err(failed)?));
     let socket = TcpStream::from_std(socket).map_err(failed)?;
-    let requests = Arc::new(InFlight::new());
+    let requests = Arc::new(in_flight(name));
     let config = Arc::new(configuration(&judge));
     let client = Client { judge, name: name.to_owned(), requests: requests.clone() };
     let session = in_time.of("exchange keys", client::connect_stream(config, socket, client)).await?;
