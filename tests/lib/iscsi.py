@@ -176,7 +176,8 @@ def _(place):
     info = [*ours("img"), "info"]
     place.refused([*info, target.url(7)], "no such unit", "0, 1, 2")
     place.refused([*info, target.url(0)], "no disk")
-    place.refused([*info, target.url(name="nope")], "no such target")
+    place.refused([*info, target.url(name="nope")], "no such target", f"offers: {IQN}:open")
+    place.refused([*info, f"iscsi://127.0.0.1:{target.port}/"], "names no target", f"offers: {IQN}:open")
     place.refused([*info, f"iscsi://127.0.0.1:{free_port()}/{IQN}:open/1"], "Failed to connect")
     place.refused([*ours("io"), "-f", "raw", "-c", "write 0 512", target.url(2)], "write-protected")
     place.ok([*ours("io"), "-r", "-f", "raw", "-c", "read 0 512", target.url(2)])

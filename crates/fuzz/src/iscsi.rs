@@ -62,6 +62,7 @@ pub fn target(input: &[u8]) {
             assert_eq!(Answer::parse(&answer.encode(numbers, details.len())), Ok((answer, numbers)));
         }
         let _ = Sense::of_response(details).map(|sense| sense.to_string());
+        assert!(iscsi::targets(details).all(|name| name.len() <= limits::NAME));
     }
 }
 

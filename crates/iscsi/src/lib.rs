@@ -17,6 +17,7 @@
 
 pub mod chap;
 mod digest;
+mod discovery;
 mod keys;
 mod login;
 mod negotiation;
@@ -25,6 +26,7 @@ pub mod scsi;
 pub mod serial;
 
 pub use digest::{DIGEST, digest};
+pub use discovery::{SEND_TARGETS, targets};
 pub use keys::{Keys, KeysError};
 pub use login::{Credentials, Login, LoginError, Profile, Refusal, Secret, Step};
 pub use negotiation::{Agreed, DigestOffer};

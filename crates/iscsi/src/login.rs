@@ -45,7 +45,7 @@ pub struct Credentials {
 pub struct Profile {
     /// Name of this initiator.
     pub initiator: String,
-    /// Name of the target.
+    /// Name of the target; of none, a portal tells which there are (a discovery session, section 4.3).
     pub target: String,
     /// What tells this session from others of the initiator: a target ends the old session when another one with the same
     /// number comes.
@@ -228,8 +228,12 @@ impl<'p> Login<'p> {
         };
         let mut keys = Keys::default();
         keys.set("InitiatorName", &*profile.initiator);
-        keys.set("SessionType", "Normal");
-        keys.set("TargetName", &*profile.target);
+        if profile.target.is_empty() {
+            keys.set("SessionType", "Discovery");
+        } else {
+            keys.set("SessionType", "Normal");
+            keys.set("TargetName", &*profile.target);
+        }
         keys.set("AuthMethod", method);
         // Without credentials there is nothing to wait for.
         let next = profile.own.is_none().then_some(Stage::Operational);
@@ -363,11 +367,16 @@ impl<'p> Login<'p> {
         self.leave_security(next)
     }
 
+    fn offer(&self) -> Keys {
+        let Profile { header_digest, data_digest, target, .. } = self.profile;
+        offer(*header_digest, *data_digest, !target.is_empty())
+    }
+
     fn leave_security(&mut self, next: Option<Stage>) -> Result<Step, LoginError> {
         match next {
             Some(Stage::Operational) => {
                 self.state = State::Offered;
-                let keys = offer(self.profile.header_digest, self.profile.data_digest);
+                let keys = self.offer();
                 Ok(Step::Send(self.request(Stage::Operational, Some(Stage::FullFeature), &keys)))
             }
             None => {
@@ -380,7 +389,7 @@ impl<'p> Login<'p> {
     }
 
     fn agree(&mut self, keys: &Keys, next: Option<Stage>, numbers: Numbers) -> Result<Step, LoginError> {
-        let offered = offer(self.profile.header_digest, self.profile.data_digest);
+        let offered = self.offer();
         let mut replies = Keys::default();
         for (key, value) in keys.iter() {
             if self.operational.get(key).is_some() {

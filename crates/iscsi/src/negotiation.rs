@@ -75,8 +75,20 @@ impl Default for Agreed {
     }
 }
 
-/// The keys of the operational stage.
-pub(crate) fn offer(header: DigestOffer, data: DigestOffer) -> Keys {
+/// Keys about data, which a session without any has no use for.
+const OF_DATA: [&str; 8] = [
+    "InitialR2T",
+    "ImmediateData",
+    "MaxBurstLength",
+    "FirstBurstLength",
+    "MaxOutstandingR2T",
+    "MaxConnections",
+    "DataPDUInOrder",
+    "DataSequenceInOrder",
+];
+
+/// The keys of the operational stage; whether the session is one in which data move.
+pub(crate) fn offer(header: DigestOffer, data: DigestOffer, moves_data: bool) -> Keys {
     let mut keys = Keys::default();
     let number = |n: u32| n.to_string();
     for (key, value) in [
@@ -95,7 +107,9 @@ pub(crate) fn offer(header: DigestOffer, data: DigestOffer) -> Keys {
         ("DataSequenceInOrder", "Yes".to_owned()),
         ("ErrorRecoveryLevel", number(0)),
     ] {
-        keys.set(key, value);
+        if moves_data || !OF_DATA.contains(&key) {
+            keys.set(key, value);
+        }
     }
     keys
 }

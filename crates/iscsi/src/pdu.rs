@@ -184,6 +184,8 @@ pub enum Request {
         offset: u32,
         last: bool,
     },
+    /// A text, or the wish for the rest of one (with the target's tag).
+    Text { tag: u32, target_tag: u32, command: u32, status: u32 },
     /// The end of the session.
     Logout { tag: u32, command: u32, status: u32 },
 }
@@ -233,6 +235,11 @@ impl Request {
                     .word(36, number)
                     .word(40, offset)
             }
+            Self::Text { tag, target_tag, command, status } => Maker::new(IMMEDIATE | 4, FINAL, data)
+                .word(16, tag)
+                .word(20, target_tag)
+                .word(24, command)
+                .word(28, status),
             Self::Logout { tag, command, status } => {
                 Maker::new(IMMEDIATE | 6, FINAL, data).word(16, tag).word(24, command).word(28, status)
             }
@@ -281,6 +288,7 @@ impl Request {
                     status,
                 })
             }
+            4 => Ok(Self::Text { tag, target_tag: word(header, 20), command, status }),
             5 => Ok(Self::DataOut {
                 lun: lun(header),
                 tag,
@@ -375,6 +383,8 @@ pub enum Answer {
         class: u8,
         detail: u8,
     },
+    /// A text, or a part of one: the rest is asked for with the target's tag.
+    Text { tag: u32, target_tag: u32 },
     /// The session has ended.
     Logout { tag: u32, response: u8 },
     /// What the target tells by itself.
@@ -414,6 +424,7 @@ impl Answer {
                     detail: header[37],
                 }
             }
+            0x24 => Self::Text { tag, target_tag },
             0x25 => {
                 let ends = flags & 1 != 0;
                 Self::DataIn {
@@ -486,6 +497,10 @@ impl Answer {
                     .bytes(14, tsih.to_be_bytes())
                     .word(16, tag)
                     .bytes(36, [class, detail])
+            }
+            Self::Text { tag, target_tag } => {
+                let last = if target_tag == NO_TAG { FINAL } else { 0 };
+                Maker::new(0x24, last, data).word(16, tag).word(20, target_tag)
             }
             Self::Logout { tag, response } => {
                 Maker::new(0x26, FINAL, data).bytes(2, [response]).word(16, tag)

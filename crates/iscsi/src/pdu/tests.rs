@@ -43,6 +43,12 @@ fn any_request() -> impl Strategy<Value = Request> {
                 last
             }
         ),
+        any::<[u32; 4]>().prop_map(|[tag, target_tag, command, status]| Request::Text {
+            tag,
+            target_tag,
+            command,
+            status
+        }),
         any::<[u32; 3]>().prop_map(|[tag, command, status]| Request::Logout { tag, command, status }),
     ]
 }
@@ -69,6 +75,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
             tag,
             target_tag
         }),
+        any::<[u32; 2]>().prop_map(|[tag, target_tag]| Answer::Text { tag, target_tag }),
         (residual(), any::<[u8; 2]>(), any::<u32>()).prop_map(|(residual, [response, status], tag)| {
             Answer::Response { tag, response, status, residual }
         }),

@@ -345,6 +345,7 @@ impl Connection {
             }
             Answer::Reject { reason } => return Err(Broken::Rejected(reason)),
             Answer::Logout { .. } => return Err(Broken::Closed),
+            Answer::Text { .. } => return Err(Broken::Text),
             Answer::Login { .. } | Answer::Response { .. } | Answer::DataIn { .. } => {
                 return Err(Broken::Login);
             }

@@ -78,7 +78,9 @@ pub(super) fn read(
     let initiator = options.initiator_name.clone().unwrap_or_else(|| INITIATOR.to_owned());
     for (what, name) in [("target", &options.target), ("initiator-name", &initiator)] {
         let plain = |c: char| !c.is_whitespace() && !c.is_control();
-        if name.is_empty() || name.len() > iscsi::limits::NAME || !name.chars().all(plain) {
+        // Where no target is named, the portal is asked what there is, for an error that helps.
+        let is_named = !name.is_empty() || what == "target";
+        if !is_named || name.len() > iscsi::limits::NAME || !name.chars().all(plain) {
             return Err(BlockError::invalid(format!("'{name}' is no name for '{what}'")));
         }
     }
@@ -116,7 +118,10 @@ pub(super) fn read(
         lun,
         delays: Delays::of(options.timeout)?,
         naming: naming(&options),
-        name: format!("iscsi://{}/{}/{number}", portal.place(), options.target),
+        name: match &*options.target {
+            "" => format!("iscsi://{}/", portal.place()),
+            target => format!("iscsi://{}/{target}/{number}", portal.place()),
+        },
         portal,
     };
     let profile = Profile {
@@ -196,14 +201,16 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
     };
     // Its parameters are settings of libiscsi's.
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
-    let (authority, path) = rest.split_once('/').ok_or_else(wrong)?;
-    let (target, lun) = path.rsplit_once('/').ok_or_else(wrong)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // One that names no target: its portal may tell which there are.
+    let (target, lun) = if path.is_empty() { ("", "0") } else { path.rsplit_once('/').ok_or_else(wrong)? };
     let (login, portal) = match authority.rsplit_once('@') {
         Some((login, portal)) => (Some(login), portal),
         None => (None, authority),
     };
     let target = unescape(target).ok_or_else(wrong)?;
-    if lun.is_empty() || !lun.bytes().all(|digit| digit.is_ascii_digit()) || target.is_empty() {
+    let is_number = !lun.is_empty() && lun.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number || target.is_empty() && !path.is_empty() {
         return Err(wrong());
     }
     let lun: u64 = lun.parse().map_err(|_| wrong())?;
@@ -285,7 +292,7 @@ mod tests {
         for url in [
             "iscsi:",
             "iscsi:foo",
-            "iscsi://h",
+            "iscsi://",
             "iscsi://h/t",
             "iscsi://h/t/",
             "iscsi://h/t/1x",

@@ -1,22 +1,25 @@
 //! The way into a session: connects, logs in, and follows a target that is elsewhere.
 
+use super::discover;
 use super::location::{Location, portal};
 use block::{BlockError, ErrorKind, Result};
 use iscsi::chap;
-use iscsi::{Agreed, HEADER, Lengths, Login, LoginError, Numbers, Profile, Refusal, Step, limits, padding};
+use iscsi::{
+    Agreed, HEADER, Header, Lengths, Login, LoginError, Numbers, Profile, Refusal, Step, limits, padding,
+};
 use rt::net::{Address, Stream};
 use std::time::Duration;
 
 /// How often a target may send one elsewhere.
 const HOPS: usize = 4;
 
-/// A connection whose login is done.
-type Session = (Stream, Agreed, Numbers);
+/// A connection whose login is done: what was agreed on, and the numbers to begin with.
+pub(super) type Session = (Stream, Agreed, Numbers);
 
 /// Logs in, in bounded time.
 pub(super) async fn login(location: &Location, profile: &Profile, longest: Duration) -> Result<Session> {
     let name = &location.name;
-    match rt::timeout(longest, follow(location, profile)).await {
+    match rt::timeout(longest, find(location, profile)).await {
         Ok(result) => result,
         Err(_) => {
             let seconds = longest.as_secs_f32();
@@ -26,7 +29,24 @@ pub(super) async fn login(location: &Location, profile: &Profile, longest: Durat
     }
 }
 
-async fn follow(location: &Location, profile: &Profile) -> Result<Session> {
+/// Logs in; where there is no such target, the error tells which there are.
+async fn find(location: &Location, profile: &Profile) -> Result<Session> {
+    if profile.target.is_empty() {
+        let offer = discover::offer(location, profile).await?;
+        return Err(BlockError::invalid(format!("'{}' names no target; {offer}", location.name)));
+    }
+    match follow(location, profile).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Where that fails as well, the first error says why.
+            let offer = discover::offer(location, profile).await.map_err(|_| error.clone())?;
+            Err(BlockError::new(ErrorKind::NotFound, format!("{error}; {offer}")))
+        }
+        result => result,
+    }
+}
+
+/// Logs in, wherever the target sends one.
+pub(super) async fn follow(location: &Location, profile: &Profile) -> Result<Session> {
     let name = &location.name;
     let mut place = location.portal.clone();
     for _ in 0..HOPS {
@@ -67,24 +87,14 @@ async fn attempt(place: &Address, name: &str, profile: &Profile) -> Result<Way> 
     let stream = Stream::connect(place).await;
     let stream = stream
         .map_err(|error| BlockError::os(format!("Failed to connect to '{}'", place.place()), &error))?;
-    let broken = |error| BlockError::os(format!("'{name}': the target broke off the login"), &error);
     let mut random = [0; 17];
     getrandom::fill(&mut random)
         .map_err(|_| BlockError::new(ErrorKind::Io, "the system has no random numbers for a challenge"))?;
     let (mut login, mut out) = Login::begin(profile, random);
     loop {
-        stream.send_all(&out).await.map_err(broken)?;
-        let mut header = [0; HEADER];
-        stream.recv_exact(&mut header).await.map_err(broken)?;
-        let Lengths { further, data: len } = Lengths::of(&header);
-        if len > limits::TEXT {
-            let text = format!("'{name}': the target sent {len} bytes in one step of the login");
-            return Err(BlockError::new(ErrorKind::Io, text));
-        }
-        let mut data = vec![0; further + len + padding(len)];
-        stream.recv_exact(&mut data).await.map_err(broken)?;
-        let text = data.get(further..further + len).unwrap_or_default();
-        out = match login.advance(&header, text) {
+        stream.send_all(&out).await.map_err(|error| broken(name, &error))?;
+        let (header, text) = receive(&stream, name).await?;
+        out = match login.advance(&header, &text) {
             Ok(Step::Send(bytes)) => bytes,
             Ok(Step::Elsewhere(place)) => return Ok(Way::Elsewhere(place)),
             Ok(Step::Ready { agreed, numbers }) => return Ok(Way::In((stream, agreed, numbers))),
@@ -92,6 +102,28 @@ async fn attempt(place: &Address, name: &str, profile: &Profile) -> Result<Way> 
             Err(error) => return Err(refusal(name, profile, error)),
         };
     }
+}
+
+/// The next PDU: its header, and the text behind it.
+pub(super) async fn receive(stream: &Stream, name: &str) -> Result<(Header, Vec<u8>)> {
+    let broken = |error| broken(name, &error);
+    let mut header = [0; HEADER];
+    stream.recv_exact(&mut header).await.map_err(broken)?;
+    let Lengths { further, data: len } = Lengths::of(&header);
+    if len > limits::TEXT {
+        let text = format!("'{name}': the target sent {len} bytes in one step of the login");
+        return Err(BlockError::new(ErrorKind::Io, text));
+    }
+    let mut text = vec![0; further + len + padding(len)];
+    stream.recv_exact(&mut text).await.map_err(broken)?;
+    text.truncate(further + len);
+    text.drain(..further);
+    Ok((header, text))
+}
+
+/// The error of a target that does not go on.
+pub(super) fn broken(name: &str, error: &std::io::Error) -> BlockError {
+    BlockError::os(format!("'{name}': the target broke off the login"), error)
 }
 
 fn refusal(name: &str, profile: &Profile, error: LoginError) -> BlockError {

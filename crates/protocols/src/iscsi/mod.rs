@@ -14,6 +14,7 @@
 //! Bounds: those of [`connection`], and of [`crate::unflushed`].
 
 mod connection;
+mod discover;
 mod execute;
 mod link;
 mod location;

@@ -91,6 +91,8 @@ pub(super) enum Broken {
     Modes,
     #[error("the login is over")]
     Login,
+    #[error("the target sent a text that nobody asked for")]
+    Text,
 }
 
 /// Receives for one connection.

@@ -9,6 +9,7 @@ use target::{Disk, Guest, Rules};
 
 mod bytes;
 mod changes;
+mod discover;
 mod faults;
 mod quiet;
 mod reconnect;
