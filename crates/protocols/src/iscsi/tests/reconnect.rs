@@ -170,7 +170,7 @@ fn a_cache_that_can_not_be_emptied_is_noticed_later_and_stops_no_write() {
             let data = noise(1 << 20);
             // More than is kept.
             for n in 0..80u64 {
-                write(&driver, n % 2 << 20, &data).await.unwrap();
+                write(&driver, (n % 2) << 20, &data).await.unwrap();
             }
             let error = driver.flush().await.unwrap_err();
             assert!(error.to_string().contains("knows no command that empties it"), "{error}");
