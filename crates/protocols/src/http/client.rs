@@ -8,23 +8,19 @@ use super::options::Settings;
 use super::patience::Patience;
 use super::pool::{Lease, Pool};
 use super::proxy::Proxy;
-use super::signer::Signer;
+use super::request::User;
 use futures_util::lock::Mutex as Lock;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tls::{Authorities, Trust};
 
 /// Redirections that are followed for a request.
 const REDIRECTIONS: usize = 20;
-/// Bytes that a server sends within the time for which it may be silent.
+/// Bytes that a server has to send within the time for which it may be silent, over all connections that wait for it.
 const STEP: usize = 64 << 10;
-/// Headers that a request has of its own, at most.
-const LINES: usize = 12;
-/// Who asks.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("Cairn/", env!("CARGO_PKG_VERSION")));
 
 /// What is asked for.
 pub(super) struct Ask<'a> {
@@ -37,10 +33,7 @@ pub(super) struct Ask<'a> {
 
 /// Makes requests.
 pub(super) struct Client {
-    /// The server that is told who the user is; no other is.
-    server: Server,
-    headers: HeaderMap,
-    signer: Option<Signer>,
+    user: User,
     pub timeout: Duration,
     proxy: Option<String>,
     proxy_authorization: Option<HeaderValue>,
@@ -67,9 +60,11 @@ type Failed = (HttpError, bool);
 impl Client {
     pub fn new(settings: &Settings) -> Self {
         Self {
-            server: settings.location.server.clone(),
-            headers: settings.headers.clone(),
-            signer: settings.signer.clone(),
+            user: User {
+                server: settings.location.server.clone(),
+                headers: settings.headers.clone(),
+                signer: settings.signer.clone(),
+            },
             timeout: settings.timeout,
             proxy: settings.proxy.clone(),
             proxy_authorization: settings.proxy_authorization.clone(),
@@ -91,7 +86,7 @@ impl Client {
         let mut at = from.clone();
         let mut redirections = 0;
         loop {
-            let reply = match self.once(&at, ask).await {
+            let reply = match self.once(&at, ask, patience).await {
                 Ok(reply) => reply,
                 Err((error, reused)) => {
                     patience.again(error, reused).await?;
@@ -125,15 +120,22 @@ impl Client {
     }
 
     /// Makes one request.
-    async fn once(&self, at: &Arc<Location>, ask: &Ask<'_>) -> Result<Reply, Failed> {
+    async fn once(
+        &self,
+        at: &Arc<Location>,
+        ask: &Ask<'_>,
+        patience: &mut Patience,
+    ) -> Result<Reply, Failed> {
+        let begun_ns = rt::now_ns();
         let mut lease = self.pool.take(&at.server).await;
+        // The server knows nothing yet of what waited for its turn here.
+        patience.stand_still(rt::now_ns().saturating_sub(begun_ns));
         let mut connection = match lease.connection.take() {
             Some(connection) => connection,
             None => self.connect(&at.server).await.map_err(|error| (error, false))?,
         };
         let reused = std::mem::replace(&mut connection.used, true);
-        let request = self.request(at, ask, connection.proxy.as_ref()).map_err(|error| (error, false))?;
-        let answer = within(self.timeout, connection.send(&ask.method, &request)).await;
+        let answer = within(self.timeout, connection.send(&self.user, at, ask)).await;
         let head = answer.map_err(|error| (error, reused))?;
         Ok(Reply { head, location: at.clone(), connection, lease, timeout: self.timeout })
     }
@@ -161,47 +163,6 @@ impl Client {
         };
         let loaded = rt::blocking(load).await.map_err(HttpError::Setting)?;
         Ok(trust.insert(Arc::new(loaded)).clone())
-    }
-
-    /// The head of a request.
-    fn request(&self, at: &Location, ask: &Ask<'_>, proxy: Option<&Proxy>) -> Result<Vec<u8>, HttpError> {
-        let authority = at.server.authority();
-        let mut headers = HeaderMap::with_capacity(LINES + self.headers.len());
-        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| HttpError::Nowhere)?;
-        headers.insert(header::HOST, host);
-        if at.server == self.server {
-            headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-        headers.entry(header::USER_AGENT).or_insert(AGENT);
-        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        // Ranges of what is compressed are of no use.
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some((first, last)) = ask.range
-            && let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{last}"))
-        {
-            headers.insert(header::RANGE, range);
-        }
-        if let Some((name, value)) = &ask.condition {
-            headers.insert(name, (*value).clone());
-        }
-        if let Some(told) = proxy.and_then(|proxy| proxy.authorization.clone()) {
-            headers.insert(header::PROXY_AUTHORIZATION, told);
-        }
-        if let Some(signer) = self.signer.as_ref().filter(|_| at.server == self.server) {
-            signer.sign(&ask.method, &at.target, &mut headers, SystemTime::now());
-        }
-        let whole = if proxy.is_some() { format!("http://{authority}") } else { String::new() };
-        let mut request = Vec::with_capacity(1 << 10);
-        for part in [ask.method.as_str(), " ", &whole, &at.target, " HTTP/1.1\r\n"] {
-            request.extend_from_slice(part.as_bytes());
-        }
-        for (name, value) in &headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                request.extend_from_slice(part);
-            }
-        }
-        request.extend_from_slice(b"\r\n");
-        Ok(request)
     }
 }
 
@@ -233,7 +194,7 @@ impl Reply {
         self.head.length
     }
 
-    /// Passes the body on as it comes, to its end: [`STEP`] bytes of it within the time for which the server may be silent. An error
+    /// Passes the body on as it comes, to its end, which is to be enough in each time for which the server may be silent. An error
     /// of `take` ends it, and is the inner one.
     pub async fn pass<E>(
         mut self,
@@ -242,8 +203,8 @@ impl Reply {
         let mut place = vec![0; STEP];
         let mut end = None;
         while end.is_none() {
+            let (mut came, least) = (0, self.least());
             let step = async {
-                let mut came = 0;
                 while came < STEP && end.is_none() {
                     let n = self.connection.read(&mut place).await?;
                     let taken = take(place.get(..n).unwrap_or_default());
@@ -252,7 +213,8 @@ impl Reply {
                 }
                 Ok(())
             };
-            within(self.timeout, step).await?;
+            let stepped = rt::timeout(self.timeout, step).await;
+            stepped.unwrap_or_else(|_| self.is_enough(came, least))?;
         }
         Ok(end.unwrap_or(Ok(())))
     }
@@ -262,21 +224,39 @@ impl Reply {
     pub async fn fill(mut self, buf: &mut [u8]) -> (usize, Result<(), HttpError>) {
         let mut done = 0;
         while done < buf.len() {
-            let until = done.saturating_add(STEP).min(buf.len());
+            let least = self.least();
+            let (from, until) = (done, done.saturating_add(STEP).min(buf.len()));
             let step = async {
                 while done < until {
                     match self.connection.read(buf.get_mut(done..).unwrap_or_default()).await? {
+                        0 if self.head.is_unbounded() => {
+                            return Err(HttpError::Broken("it ended before the range did".to_owned()));
+                        }
                         0 => return Err(HttpError::WrongRange),
                         n => done += n,
                     }
                 }
                 Ok(())
             };
-            if let Err(error) = within(self.timeout, step).await {
+            let stepped = rt::timeout(self.timeout, step).await;
+            if let Err(error) = stepped.unwrap_or_else(|_| self.is_enough(done - from, least)) {
                 return (done, Err(error));
             }
         }
         (done, self.end().await)
+    }
+
+    /// Bytes that have to come in the time for which a server may be silent: all connections that are in use bring [`STEP`] together.
+    fn least(&self) -> usize {
+        (STEP / self.lease.in_use()).max(1)
+    }
+
+    /// Whether so many are enough, which was asked of this one at the start of the time.
+    fn is_enough(&self, came: usize, least: usize) -> Result<(), HttpError> {
+        match least.min(self.least()) {
+            least if came < least => Err(HttpError::slow(came, least, self.timeout)),
+            _ => Ok(()),
+        }
     }
 
     /// Reads what is left of a body that is of no use, if it is short: the connection can be used again then.

@@ -1,38 +1,28 @@
 //! A connection to a server, straight or by a proxy, plain or in TLS: a request, its answer, the next one.
-//!
-//! ```text
-//! channel ─▶ place ─▶ Head            what is received with a head, or between chunks
-//!    └──────────────▶ the reader's buffer     all other content
-//! ```
 
-use super::body::{Body, Next};
+use super::client::Ask;
 use super::error::HttpError;
-use super::head::{self, Head};
-use super::location::Server;
+use super::head::Head;
+use super::incoming::{Content, Incoming};
+use super::location::{Location, Server};
 use super::proxy::Proxy;
-use http::{Method, StatusCode};
+use super::request::{Request, User};
+use http::StatusCode;
 use rt::net::Stream;
 use std::io;
-use std::ops::Range;
+use std::sync::Arc;
 use tls::{Channel, Trust};
 
 /// Most bytes of what a proxy answers to CONNECT.
 const GRANT: usize = 16 << 10;
-/// Bytes that are received at a time of what is no content: a head, and what comes with it.
-const PLACE: usize = 16 << 10;
 
 /// A connection; closed when it is dropped.
 pub(super) struct Connection {
     channel: Channel,
-    /// What has come and was not taken is at `came`.
-    place: Vec<u8>,
-    came: Range<usize>,
-    /// What is left of the last answer.
-    body: Body,
-    /// The server goes on after that.
-    keeps: bool,
+    incoming: Incoming,
+    request: Request,
     /// The proxy that passes requests on; they name the server then.
-    pub proxy: Option<Proxy>,
+    proxy: Option<Proxy>,
     /// One was answered before.
     pub used: bool,
 }
@@ -55,47 +45,24 @@ impl Connection {
             tls::reach(&channel, trust, &server.host, None).await.map_err(HttpError::Tls)?;
         }
         let proxy = proxy.filter(|_| trust.is_none());
-        let place = vec![0; PLACE];
-        Ok(Self { channel, place, came: 0..0, body: Body::Over, keeps: true, proxy, used: false })
+        Ok(Self { channel, incoming: Incoming::new(), request: Request::default(), proxy, used: false })
     }
 
     /// Whether another request may be made, as far as is known here: the last answer is over, and nothing came that nobody asked for.
     pub fn is_free(&self) -> bool {
         let nothing_comes =
             || self.channel.try_recv(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        self.keeps && self.body == Body::Over && self.came.is_empty() && nothing_comes()
+        self.incoming.is_free() && nothing_comes()
     }
 
-    /// Makes a request, the head of which this is, and waits for the head of its answer. The answer's content is read before the
-    /// next one is made.
-    pub async fn send(&mut self, method: &Method, request: &[u8]) -> Result<Head, HttpError> {
-        self.keeps = false;
+    /// Makes a request, and waits for the head of its answer. The answer's content is read before the next one is made.
+    pub async fn send(&mut self, user: &User, at: &Arc<Location>, ask: &Ask<'_>) -> Result<Head, HttpError> {
+        let request = self.request.write(user, at, ask, self.proxy.as_ref())?;
+        self.incoming.expect();
         self.channel.send_all(request).await.map_err(HttpError::of)?;
         loop {
-            let head = self.head().await?;
-            // Others are told before the answer.
-            if !head.status.is_informational() {
-                self.body = Body::of(method, &head);
-                self.keeps = head.keeps;
+            if let Some(head) = self.incoming.head(&ask.method)? {
                 return Ok(head);
-            }
-        }
-    }
-
-    async fn head(&mut self) -> Result<Head, HttpError> {
-        // Looked at again when a line has ended, not with each byte.
-        let mut seen = 0;
-        loop {
-            let came = self.here();
-            if came.get(seen..).is_some_and(|new| new.contains(&b'\n'))
-                && let Some((head, len)) = Head::parse(came)?
-            {
-                self.came.start += len;
-                return Ok(head);
-            }
-            seen = came.len();
-            if seen >= head::MOST {
-                return Err(HttpError::Garbage(format!("its head has more than {} bytes", head::MOST)));
             }
             if self.receive().await? == 0 {
                 return Err(HttpError::Broken("the server closed it".to_owned()));
@@ -105,65 +72,37 @@ impl Connection {
 
     /// Bytes that are left of the answer, where that is known.
     pub fn left(&self) -> Option<u64> {
-        self.body.left()
+        self.incoming.left()
     }
 
     /// Reads some of the answer's content; 0 bytes are its end.
     pub async fn read(&mut self, to: &mut [u8]) -> Result<usize, HttpError> {
         loop {
-            let came = self.place.get(self.came.clone()).unwrap_or_default();
-            match self.body.next(came)? {
-                Next::Over => return Ok(0),
-                Next::Other(n) => self.came.start += n,
-                Next::More => {
-                    if self.receive().await? == 0 {
-                        self.body.end()?;
-                    }
-                }
-                Next::Content(most) => {
-                    let most = most.min(to.len() as u64) as usize;
+            match self.incoming.content(to)? {
+                Content::Over => return Ok(0),
+                Content::Taken(n) => return Ok(n),
+                Content::Direct(most) => {
+                    // It goes where it belongs without a copy.
                     let to = to.get_mut(..most).unwrap_or_default();
-                    let n = match came.len().min(most) {
-                        // It goes where it belongs without a copy.
-                        0 => self.channel.recv(to).await.map_err(HttpError::of)?,
-                        n => {
-                            if let (Some(to), Some(from)) = (to.get_mut(..n), came.get(..n)) {
-                                to.copy_from_slice(from);
-                            }
-                            self.came.start += n;
-                            n
-                        }
-                    };
+                    let n = self.channel.recv(to).await.map_err(HttpError::of)?;
+                    self.incoming.took(n)?;
                     if n > 0 {
-                        self.body.took(n as u64);
                         return Ok(n);
                     }
-                    self.body.end()?;
+                }
+                Content::More => {
+                    if self.receive().await? == 0 {
+                        self.incoming.took(0)?;
+                    }
                 }
             }
         }
     }
 
-    /// What has come and was not taken.
-    fn here(&self) -> &[u8] {
-        self.place.get(self.came.clone()).unwrap_or_default()
-    }
-
-    /// Receives behind what is here; 0 bytes are the end.
+    /// Receives what is no content; 0 bytes are the end.
     async fn receive(&mut self) -> Result<usize, HttpError> {
-        if self.came.is_empty() {
-            self.came = 0..0;
-        } else if self.came.end == self.place.len() && self.came.start > 0 {
-            self.place.copy_within(self.came.clone(), 0);
-            self.came = 0..self.came.len();
-        }
-        if self.came.end == self.place.len() {
-            // Its users bound what is here.
-            self.place.resize(self.place.len() + PLACE, 0);
-        }
-        let room = self.place.get_mut(self.came.end..).unwrap_or_default();
-        let n = self.channel.recv(room).await.map_err(HttpError::of)?;
-        self.came.end += n;
+        let n = self.channel.recv(self.incoming.room()).await.map_err(HttpError::of)?;
+        self.incoming.received(n);
         Ok(n)
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum HttpError {
     Garbage(String),
     #[error("the server was silent for {} s", .0.as_secs())]
     Silent(Duration),
+    #[error("the server sent {came} bytes in {} s, of which {least} are the least", within.as_secs())]
+    Slow { came: usize, least: usize, within: Duration },
     #[error("the server answered {}{}", told(*.status), hint(*.status))]
     Status { status: StatusCode, wait: Option<Duration> },
     #[error("more than {0} redirections")]
@@ -99,7 +101,7 @@ impl HttpError {
             },
             Self::Setting(error) => error.kind(),
             Self::Tls(TlsError::Certificate(_)) | Self::Downgrade(_) => ErrorKind::Refused,
-            Self::Silent(_) => ErrorKind::Timeout,
+            Self::Silent(_) | Self::Slow { .. } => ErrorKind::Timeout,
             Self::Status { status, .. } | Self::Proxy(status) => match *status {
                 StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
                 StatusCode::UNAUTHORIZED
@@ -116,6 +118,11 @@ impl HttpError {
     /// The error of a request for what `shown` names.
     pub fn about(self, shown: &str) -> BlockError {
         BlockError::of(self.kind(), self).context(format_args!("'{shown}'"))
+    }
+
+    /// Too little came in a time.
+    pub fn slow(came: usize, least: usize, within: Duration) -> Self {
+        if came == 0 { Self::Silent(within) } else { Self::Slow { came, least, within } }
     }
 
     /// What a connection says.

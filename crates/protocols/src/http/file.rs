@@ -16,6 +16,7 @@ use super::error::HttpError;
 use super::location::Location;
 use super::options::Settings;
 use super::patience::Patience;
+use crate::ending::Ending;
 use crate::readahead::Remote;
 use arc_swap::ArcSwap;
 use block::Result as BlockResult;
@@ -37,6 +38,8 @@ pub(super) struct RemoteFile {
     version: Version,
     /// Bytes.
     pub size: u64,
+    /// Nobody reads it any more.
+    ending: Arc<Ending>,
 }
 
 /// A file that is there.
@@ -211,12 +214,17 @@ impl ContentRange {
 impl RemoteFile {
     fn new(client: Client, first: Arc<Location>, known: Known) -> Self {
         let Known { location, version, size } = known;
-        Self { client, first, latest: ArcSwap::new(location), version, size }
+        Self { client, first, latest: ArcSwap::new(location), version, size, ending: Arc::default() }
     }
 
     /// Its connections.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// By what reading it is ended, also what is read ahead.
+    pub fn ending(&self) -> &Arc<Ending> {
+        &self.ending
     }
 
     /// Where it was asked for, as people are told.
@@ -297,7 +305,7 @@ impl RemoteFile {
             }
             match result {
                 Err(error) => patience.again(error, false).await?,
-                Ok(()) if done < buf.len() => patience.check()?,
+                Ok(()) if done < buf.len() => patience.check(done - mark, PROGRESS as usize)?,
                 Ok(()) => {}
             }
         }
@@ -315,8 +323,10 @@ fn is_of_location(status: StatusCode) -> bool {
 impl Remote for RemoteFile {
     fn read_at(&self, offset: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, BlockResult<()>)> {
         Box::pin(async move {
-            let result = self.fill(offset, &mut buf).await;
-            (buf, result.map_err(|error| error.about(&self.place()).at(offset)))
+            let filled = self.ending.unless(self.fill(offset, &mut buf)).await;
+            let result =
+                filled.and_then(|result| result.map_err(|error| error.about(&self.place()).at(offset)));
+            (buf, result)
         })
     }
 }

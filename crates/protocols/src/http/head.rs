@@ -5,15 +5,31 @@
 use super::error::HttpError;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use std::mem::MaybeUninit;
 
 /// Most bytes of a head, and how many lines it may have.
 pub(super) const MOST: usize = 64 << 10;
 const LINES: usize = 200;
+/// Lines that say how the content comes, and what follows.
+const CONNECTION: &str = "connection";
+const CONTENT_LENGTH: &str = "content-length";
+const TRANSFER_ENCODING: &str = "transfer-encoding";
+/// Headers that are looked at: no others take memory.
+const KEPT: [HeaderName; 7] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+    header::RETRY_AFTER,
+];
 
 /// The head of an answer.
 #[derive(Debug)]
 pub(super) struct Head {
     pub status: StatusCode,
+    /// Those of [`KEPT`].
     pub headers: HeaderMap,
     /// Bytes of the content, as it tells; none where that comes in chunks.
     pub length: Option<u64>,
@@ -29,59 +45,69 @@ impl Head {
     /// # Errors
     /// It is none, or one of which the end of the content can't be known.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HttpError> {
-        let mut lines = [httparse::EMPTY_HEADER; LINES];
-        let mut answer = httparse::Response::new(&mut lines);
-        let parsed = answer.parse(bytes).map_err(|error| HttpError::Garbage(error.to_string()))?;
+        let mut lines = [const { MaybeUninit::uninit() }; LINES];
+        let mut answer = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
+        let parsed = parsed.map_err(|error| HttpError::Garbage(error.to_string()))?;
         let httparse::Status::Complete(len) = parsed else { return Ok(None) };
         let wrong = |what: &str| HttpError::Garbage(what.to_owned());
         let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or_else(|| wrong("its status is none"))?;
-        let mut headers = HeaderMap::with_capacity(answer.headers.len());
-        for line in answer.headers.iter() {
-            let name = HeaderName::from_bytes(line.name.as_bytes());
-            let value = HeaderValue::from_bytes(line.value);
-            let (Ok(name), Ok(value)) = (name, value) else { return Err(wrong("a line of its head")) };
-            headers.append(name, value);
+        let lines = &*answer.headers;
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            if let Some(name) = KEPT.iter().find(|name| line.name.eq_ignore_ascii_case(name.as_str())) {
+                let value = HeaderValue::from_bytes(line.value);
+                headers.append(name, value.map_err(|_| wrong("a line of its head"))?);
+            }
         }
         let is_old = answer.version == Some(0);
-        let is_chunked = match headers.contains_key(header::TRANSFER_ENCODING) {
+        let mut codings = words(lines, TRANSFER_ENCODING);
+        let is_chunked = match has(lines, TRANSFER_ENCODING) {
             false => false,
             // Others were not asked for (TE), and HTTP/1.0 has none.
-            true => match tokens(&headers, &header::TRANSFER_ENCODING)
-                .map(|mut coding| (coding.next(), coding.next()))
-            {
-                Some((Some(only), None)) if !is_old && only.eq_ignore_ascii_case("chunked") => true,
+            true => match (codings.next(), codings.next()) {
+                (Some(only), None) if !is_old && only.eq_ignore_ascii_case("chunked") => true,
                 _ => return Err(wrong("its transfer encoding is not 'chunked'")),
             },
         };
-        let told = length(&headers)?;
-        let says = |word: &str| {
-            tokens(&headers, &header::CONNECTION)
-                .is_some_and(|mut words| words.any(|own| own.eq_ignore_ascii_case(word)))
-        };
+        let length = length(lines)?;
+        if is_chunked && length.is_some() {
+            // Who tells both means to be understood in two ways, by two readers (RFC 9112, 6.3).
+            return Err(wrong("it tells a length, and comes in chunks"));
+        }
+        let says = |word: &str| words(lines, CONNECTION).any(|own| own.eq_ignore_ascii_case(word));
         let keeps = if is_old { says("keep-alive") } else { !says("close") };
-        // Who tells both may mean to be understood in two ways.
-        let keeps = keeps && !(is_chunked && told.is_some());
-        let length = told.filter(|_| !is_chunked);
         Ok(Some((Self { status, headers, length, is_chunked, keeps }, len)))
     }
+
+    /// The content comes to its end with the connection: who breaks it can't be told from who ends it.
+    pub fn is_unbounded(&self) -> bool {
+        self.length.is_none() && !self.is_chunked
+    }
 }
 
-/// What stands between the commas of all headers of a name; none where they are no text.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
-    let texts: Result<Vec<&str>, _> = headers.get_all(name).iter().map(HeaderValue::to_str).collect();
-    let words = texts.ok()?.into_iter().flat_map(|text| text.split(',').map(str::trim));
-    Some(words.filter(|word| !word.is_empty()))
+fn has(lines: &[httparse::Header<'_>], name: &str) -> bool {
+    lines.iter().any(|line| line.name.eq_ignore_ascii_case(name))
 }
 
-/// The length that all the headers agree on.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, HttpError> {
+/// What stands between the commas of all lines of a name.
+fn words<'a>(lines: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = lines.iter().filter(move |line| line.name.eq_ignore_ascii_case(name));
+    // What is no text is no word that means anything.
+    let texts = named.map(|line| std::str::from_utf8(line.value).unwrap_or("\u{fffd}"));
+    texts.flat_map(|text| text.split(',').map(str::trim)).filter(|word| !word.is_empty())
+}
+
+/// The length that all the lines agree on.
+fn length(lines: &[httparse::Header<'_>]) -> Result<Option<u64>, HttpError> {
     let wrong = || HttpError::Garbage("its length is no number".to_owned());
     let mut length = None;
-    if !headers.contains_key(header::CONTENT_LENGTH) {
+    if !has(lines, CONTENT_LENGTH) {
         return Ok(None);
     }
-    for digits in tokens(headers, &header::CONTENT_LENGTH).ok_or_else(wrong)? {
+    for digits in words(lines, CONTENT_LENGTH) {
         let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
         let told: u64 = digits.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
         if length.replace(told).is_some_and(|other| other != told) {
@@ -128,7 +154,10 @@ mod tests {
             ("1.1", "Content-Length: \r\n", None),
             ("1.1", "Content-Length: 99999999999999999999\r\n", None),
             ("1.1", "Transfer-Encoding: Chunked\r\n", Some((None, true, true))),
-            ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: 7\r\n", Some((None, true, false))),
+            ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: 7\r\n", None),
+            ("1.1", "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", None),
+            ("1.1", "Content-Length: \u{e9}\r\n", None),
+            ("1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", None),
             ("1.1", "Transfer-Encoding: gzip, chunked\r\n", None),
             ("1.1", "Transfer-Encoding: \r\n", None),
             ("1.0", "Transfer-Encoding: chunked\r\n", None),

@@ -1,10 +1,12 @@
 //! What comes from web servers, as programs that test its readers drive them: on bytes of their own.
 
-use super::body::{Body, Next};
 use super::file::ContentRange;
-use super::head::Head;
+use super::incoming::{Content, Incoming};
 use super::location::Location;
 use http::{Method, header};
+
+/// Bytes of content that are taken at a time.
+const PLACE: usize = 4 << 10;
 
 /// What an answer's head tells, its content, and how many bytes come behind it.
 type Answer = (String, Vec<u8>, usize);
@@ -12,32 +14,46 @@ type Answer = (String, Vec<u8>, usize);
 /// Reads all that a server says as the answer to a request for a range, `piece` bytes at a time; or what is wrong.
 pub fn judge_answer(bytes: &[u8], piece: usize) -> Result<Option<Answer>, String> {
     let told = |error: super::error::HttpError| error.to_string();
-    let Some((head, len)) = Head::parse(bytes).map_err(told)? else { return Ok(None) };
+    let (mut incoming, mut rest) = (Incoming::new(), bytes);
+    // Puts the next bytes where they are to be received: how many.
+    let mut come = |to: &mut [u8]| {
+        let n = piece.max(1).min(to.len()).min(rest.len());
+        let (now, later) = rest.split_at(n);
+        to.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+        rest = later;
+        n
+    };
+    incoming.expect();
+    let head = loop {
+        if let Some(head) = incoming.head(&Method::GET).map_err(told)? {
+            break head;
+        }
+        match come(incoming.room()) {
+            0 => return Ok(None),
+            n => incoming.received(n),
+        }
+    };
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let range = text(header::CONTENT_RANGE).and_then(ContentRange::parse);
     let here = Location::parse("https://host/folder/file?query").map(|(location, _)| location);
     let leads = text(header::LOCATION).and_then(|to| Some(here.ok()?.resolve(to)?.whole()));
-    let mut body = Body::of(&Method::GET, &head);
-    let mut rest = bytes.get(len..).unwrap_or_default();
-    let (mut here, mut content) = (Vec::new(), Vec::new());
+    let (mut place, mut content) = (vec![0; PLACE], Vec::new());
     loop {
-        match body.next(&here).map_err(told)? {
-            Next::Over => break,
-            Next::Other(n) => drop(here.drain(..n.min(here.len()))),
-            Next::Content(most) if !here.is_empty() => {
-                let n = here.len().min(usize::try_from(most).unwrap_or(usize::MAX));
-                content.extend(here.drain(..n));
-                body.took(n as u64);
+        match incoming.content(&mut place).map_err(told)? {
+            Content::Over => break,
+            Content::Taken(n) => content.extend_from_slice(place.get(..n).unwrap_or_default()),
+            Content::Direct(most) => {
+                let n = come(place.get_mut(..most).unwrap_or_default());
+                content.extend_from_slice(place.get(..n).unwrap_or_default());
+                incoming.took(n).map_err(told)?;
             }
-            Next::More | Next::Content(_) if rest.is_empty() => body.end().map_err(told)?,
-            Next::More | Next::Content(_) => {
-                let (now, later) = rest.split_at(piece.clamp(1, rest.len()));
-                here.extend_from_slice(now);
-                rest = later;
-            }
+            Content::More => match come(incoming.room()) {
+                0 => incoming.took(0).map_err(told)?,
+                n => incoming.received(n),
+            },
         }
     }
-    let behind = here.len() + rest.len();
+    let behind = incoming.behind() + rest.len();
     Ok(Some((format!("{} {range:?} {leads:?}", head.status), content, behind)))
 }
 

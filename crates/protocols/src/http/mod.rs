@@ -24,12 +24,14 @@ mod connection;
 mod error;
 mod file;
 mod head;
+mod incoming;
 mod judge;
 mod location;
 mod options;
 mod patience;
 mod pool;
 mod proxy;
+mod request;
 mod signer;
 mod stream;
 #[cfg(test)]
@@ -119,7 +121,7 @@ impl HttpDriver {
         let found = file::find(&settings).await;
         let found = found.map_err(|error| error.about(&settings.location.to_string()))?;
         let size = found.file.size;
-        let ending = Arc::new(Ending::default());
+        let ending = found.file.ending().clone();
         let content = match found.stream {
             None => Content::Ranges(Readahead::new(found.file, size, settings.readahead)),
             Some(reply) => {

@@ -34,9 +34,17 @@ impl Patience {
         *self = Self::new(self.timeout);
     }
 
-    /// The time is over.
-    pub fn check(&self) -> Result<(), HttpError> {
-        if rt::now_ns() < self.until_ns { Ok(()) } else { Err(HttpError::Silent(self.timeout)) }
+    /// Whether the time is over in which as many bytes as are the least have to come; `came` have.
+    pub fn check(&self, came: usize, least: usize) -> Result<(), HttpError> {
+        match rt::now_ns() < self.until_ns {
+            true => Ok(()),
+            false => Err(HttpError::slow(came, least, self.timeout)),
+        }
+    }
+
+    /// So much time was not the server's.
+    pub fn stand_still(&mut self, ns: u64) {
+        self.until_ns = self.until_ns.saturating_add(ns);
     }
 
     /// Waits before the next attempt, or says that there is none. `reused`: the connection had been used before.

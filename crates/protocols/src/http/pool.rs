@@ -16,6 +16,8 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     in_use: usize,
+    /// None is kept any more.
+    closed: bool,
     /// The one that was used last is the last.
     idle: Vec<(Server, Connection)>,
 }
@@ -63,9 +65,11 @@ impl Pool {
         Some(None)
     }
 
-    /// Closes those that wait.
+    /// Closes those that wait, and from now on each that comes back.
     pub fn close(&self) {
-        self.state.lock().idle.clear();
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.idle.clear();
     }
 }
 
@@ -73,8 +77,16 @@ impl Lease {
     /// Keeps a connection for another request, if it is good for one.
     pub fn give_back(self, connection: Connection) {
         if connection.is_free() {
-            self.pool.state.lock().idle.push((self.server.clone(), connection));
+            let mut state = self.pool.state.lock();
+            if !state.closed {
+                state.idle.push((self.server.clone(), connection));
+            }
         }
+    }
+
+    /// Connections that are in use, this one too.
+    pub fn in_use(&self) -> usize {
+        self.pool.state.lock().in_use.max(1)
     }
 }
 

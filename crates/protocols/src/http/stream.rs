@@ -7,7 +7,8 @@ use super::patience::Patience;
 use crate::readahead::Filler;
 use block::{BlockError, Result};
 
-/// Takes in what comes; where the connection breaks, all of it is asked for again, and what is here already is left out.
+/// Takes in what comes; where the connection breaks, all of it is asked for again, and what is here already is left out. When that
+/// has failed for too long, those who wait are told, and it goes on when somebody asks again.
 pub(super) async fn take_in(file: RemoteFile, reply: Reply, mut filler: Filler) {
     let mut patience = Patience::new(file.client().timeout);
     let (mut next, mut mark) = (Some(reply), 0);
@@ -28,7 +29,8 @@ pub(super) async fn take_in(file: RemoteFile, reply: Reply, mut filler: Filler) 
             patience.renew();
         }
         if let Err(error) = patience.again(error, false).await {
-            break Err(error.about(&file.place()));
+            filler.fail(error.about(&file.place())).await;
+            patience.renew();
         }
     };
     filler.end(result);

@@ -1,6 +1,7 @@
 //! A file that comes as a stream only, from its start to its end: kept as a whole, where it is small enough.
 //!
-//! Memory is taken as bytes come, never because somebody says how many there will be. Readers wait for the bytes that they need.
+//! Memory is taken as bytes come, never because somebody says how many there will be. Readers wait for the bytes that they need. When no
+//! more can be had, they are told, and whoever asks later has it tried anew.
 
 use block::{BlockError, ErrorKind, Result};
 use event_listener::Event;
@@ -17,8 +18,22 @@ pub(crate) struct Whole {
     blocks: RwLock<Vec<BufMut>>,
     /// Bytes that have come.
     came: AtomicU64,
-    end: Mutex<Option<Result<()>>>,
+    state: Mutex<State>,
+    /// Something has come, or the state changed.
     changed: Event,
+    /// Somebody waits for more.
+    asked: Event,
+}
+
+#[derive(Default)]
+struct State {
+    /// No more will come, and why.
+    end: Option<Result<()>>,
+    /// How often no more could be had, and why the last time.
+    failures: u64,
+    failure: Option<BlockError>,
+    /// Somebody has waited for more since then.
+    is_wanted: bool,
 }
 
 /// Takes what comes. Dropped before [`Filler::end`], it fails whoever waits.
@@ -33,8 +48,9 @@ impl Whole {
         let whole = Arc::new(Self {
             blocks: RwLock::default(),
             came: AtomicU64::new(0),
-            end: Mutex::default(),
+            state: Mutex::default(),
             changed: Event::new(),
+            asked: Event::new(),
         });
         (whole.clone(), Filler { whole, limit })
     }
@@ -69,16 +85,26 @@ impl Whole {
         (buf, Ok(()))
     }
 
-    /// Waits until so many bytes have come, or the end.
+    /// Waits until so many bytes have come, or the end, or until no more can be had.
     async fn come(&self, bytes: u64) -> Result<()> {
+        let mut begun = None;
         loop {
             let changed = self.changed.listen();
             if self.came.load(Ordering::Acquire) >= bytes {
                 return Ok(());
             }
-            if let Some(end) = self.end.lock().clone() {
-                return end;
+            {
+                let mut state = self.state.lock();
+                if let Some(end) = &state.end {
+                    return end.clone();
+                }
+                match (&state.failure, *begun.get_or_insert(state.failures)) {
+                    (Some(failure), begun) if begun != state.failures => return Err(failure.clone()),
+                    _ => {}
+                }
+                state.is_wanted = true;
             }
+            self.asked.notify(usize::MAX);
             changed.await;
         }
     }
@@ -128,8 +154,24 @@ impl Filler {
     }
 
     fn settle(&self, result: Result<()>) {
-        self.whole.end.lock().get_or_insert(result);
+        self.whole.state.lock().end.get_or_insert(result);
         self.whole.changed.notify(usize::MAX);
+    }
+
+    /// No more can be had just now: tells those who wait, and waits for somebody who asks again.
+    pub async fn fail(&self, error: BlockError) {
+        {
+            let mut state = self.whole.state.lock();
+            (state.failures, state.failure, state.is_wanted) = (state.failures + 1, Some(error), false);
+        }
+        self.whole.changed.notify(usize::MAX);
+        loop {
+            let asked = self.whole.asked.listen();
+            if self.whole.state.lock().is_wanted {
+                return;
+            }
+            asked.await;
+        }
     }
 }
 

@@ -120,3 +120,79 @@ fn an_answer_of_which_the_end_can_be_read_in_two_ways_is_refused() {
         }
     });
 }
+
+#[test]
+fn an_answer_that_tells_a_length_and_comes_in_chunks_is_refused() {
+    run(async {
+        let both = told(|whole| {
+            let (head, content) = parts(&whole);
+            let mut out =
+                format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", content.len()).into_bytes();
+            out.extend_from_slice(content);
+            out.extend_from_slice(b"\r\n0\r\n\r\n");
+            Served::Bytes(out)
+        })
+        .await;
+        let driver = open_at(&both.url).await.unwrap();
+        let error = read(&driver, 0, 4096).await.unwrap_err();
+        assert!(error.to_string().contains("a length, and comes in chunks"), "{error}");
+    });
+}
+
+#[test]
+fn what_comes_before_an_answer_has_an_end_and_no_other_protocol_is_gone_over_to() {
+    run(async {
+        let hints = b"HTTP/1.1 103 Early Hints\r\n\r\n";
+        let some = told(|whole| Served::Bytes([hints.repeat(16), whole].concat())).await;
+        assert_eq!(connections(&some).await, 1);
+        let many = told(|whole| Served::Bytes([hints.repeat(17), whole].concat())).await;
+        let endless = told(|_| Served::Endless(Vec::new(), hints.to_vec())).await;
+        let other = told(|whole| {
+            let other = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+            Served::Bytes([other.as_slice(), &whole].concat())
+        })
+        .await;
+        for (server, expected) in
+            [(many, "heads come before"), (endless, "heads come before"), (other, "another protocol")]
+        {
+            let driver = open_at(&server.url).await.unwrap();
+            let error = read(&driver, 0, 4096).await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{expected}: {error}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_and_too_early_is_gone_on_with_from_there() {
+    run(async {
+        let breaks = std::sync::atomic::AtomicUsize::new(0);
+        let server = told(move |whole| {
+            let (head, content) = parts(&whole);
+            let whole_or_half = match breaks.fetch_add(1, Ordering::Relaxed) % 2 {
+                0 => content.len() / 2,
+                _ => content.len(),
+            };
+            let head = without_length(&head);
+            Served::Last([format!("{head}\r\n").as_bytes(), &content[..whole_or_half]].concat())
+        })
+        .await;
+        let driver = open_at(&server.url).await.unwrap();
+        check(&driver, SIZE).await;
+        check(&driver, 4096).await;
+    });
+}
+
+#[test]
+fn requests_that_follow_each_other_are_the_same_but_for_their_range() {
+    run(async {
+        let server = told(Served::Bytes).await;
+        connections(&server).await;
+        let came = server.came();
+        let lines = |came: &Came| -> Vec<String> {
+            came.head.lines().filter(|line| !line.starts_with("range")).map(str::to_owned).collect()
+        };
+        let reads: Vec<_> = came.iter().filter(|came| came.method == "GET").collect();
+        assert!(reads.len() > 3 && reads.iter().all(|came| lines(came) == lines(reads[0])));
+        assert!(reads.iter().all(|came| came.head.matches("range:").count() == 1));
+    });
+}

@@ -434,13 +434,148 @@ fn a_stream_is_not_taken_in_any_more_when_its_node_is_closed_or_given_up() {
                 true => driver.close().await.unwrap(),
                 false => driver.cut().unwrap()(),
             }
-            let all_ended = async {
-                while server.ended.load(Ordering::Relaxed) < server.connections.load(Ordering::Relaxed) {
-                    rt::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            rt::timeout(Duration::from_secs(60), all_ended).await.unwrap();
+            all_ended(&server).await;
             assert_eq!(read(&driver, 0, 512).await.unwrap_err().kind(), ErrorKind::Closed);
+        }
+    });
+}
+
+/// Waits until the server has no connection any more.
+async fn all_ended(server: &Server) {
+    let ended = async {
+        while server.ended.load(Ordering::Relaxed) < server.connections.load(Ordering::Relaxed) {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    rt::timeout(Duration::from_secs(60), ended).await.unwrap();
+}
+
+#[test]
+fn nothing_is_read_ahead_or_kept_of_connections_when_the_node_is_closed_or_given_up() {
+    for closes in [true, false] {
+        run(async {
+            // The first window comes, others come slowly: their answers are to end after the node has.
+            let server = odd(|came, file| {
+                let (first, _) = came.range?;
+                let mut whole = good(came, file);
+                let rest = whole.split_off(whole.len() - 20);
+                (first > 0).then_some(Served::Drips(whole, rest))
+            })
+            .await;
+            let mut patient = options(&server.url);
+            patient.timeout = Some(0);
+            let driver = open_with(patient, &Objects::default()).await.unwrap();
+            read(&driver, 0, 4096).await.unwrap();
+            while server.came().len() < 3 {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            match closes {
+                true => driver.close().await.unwrap(),
+                false => driver.cut().unwrap()(),
+            }
+            all_ended(&server).await;
+            let asked = server.came().len();
+            assert_eq!(read(&driver, 0, 512).await.unwrap_err().kind(), ErrorKind::Closed);
+            assert_eq!(server.came().len(), asked);
+        });
+    }
+}
+
+#[test]
+fn a_stream_that_was_too_slow_once_is_taken_in_when_somebody_asks_again() {
+    run(async {
+        let slow = Arc::new(AtomicBool::new(true));
+        let is_slow = slow.clone();
+        let server = streaming(move |mut whole| {
+            if is_slow.load(Ordering::Relaxed) {
+                whole.truncate(whole.len() / 2);
+                return Served::Stalls(whole);
+            }
+            Served::Bytes(whole)
+        })
+        .await;
+        let driver = hasty(&server.url).await.unwrap();
+        for _ in 0..2 {
+            let error = read(&driver, SIZE as u64 - 4096, 4096).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        }
+        // What has come is there, whatever became of the rest.
+        assert!(read(&driver, 0, SIZE / 4).await.is_ok());
+        slow.store(false, Ordering::Relaxed);
+        check(&driver, 300_000).await;
+    });
+}
+
+#[test]
+fn a_server_that_is_slow_is_told_from_one_that_is_silent() {
+    run(async {
+        let nothing = odd(|came, file| {
+            let mut whole = good(came, file);
+            whole.truncate(whole.len() - came.range.map_or(0, |(first, last)| last - first + 1));
+            Some(Served::Stalls(whole))
+        })
+        .await;
+        let error = failure(&nothing, hasty(&nothing.url).await.unwrap()).await;
+        assert!(error.to_string().contains("silent for 1 s"), "{error}");
+        let little = odd(|came, file| {
+            let mut whole = good(came, file);
+            whole.truncate(whole.len() - came.range.map_or(0, |(first, last)| last - first + 1) + 1000);
+            Some(Served::Stalls(whole))
+        })
+        .await;
+        let mut settings = Settings::of(options(&little.url), "http", &Objects::default()).unwrap();
+        (settings.timeout, settings.readahead) = (Duration::from_secs(1), 0);
+        let driver = HttpDriver::open(settings, Objects::default(), again).await.unwrap();
+        let error = failure(&little, driver).await;
+        let text = error.to_string();
+        assert!(text.contains("sent 1000 bytes in 1 s, of which 65536 are the least"), "{text}");
+    });
+}
+
+#[test]
+fn a_slow_link_that_several_requests_share_brings_each_its_part_of_the_least() {
+    run(async {
+        // 32 requests of 48 KiB, at 20 KiB a second each: none has 64 KiB in its second, together they have ten times that.
+        let server = odd(|came, file| Some(Served::Flows(good(came, file), 400))).await;
+        let mut settings = Settings::of(options(&server.url), "http", &Objects::default()).unwrap();
+        (settings.timeout, settings.readahead, settings.connections) = (Duration::from_secs(1), 0, 32);
+        let driver = Arc::new(HttpDriver::open(settings, Objects::default(), again).await.unwrap());
+        let reads: Vec<_> = (0..32u64)
+            .map(|n| {
+                let driver = driver.clone();
+                rt::spawn(async move { read(&driver, n * 49_152, 49_152).await })
+            })
+            .collect();
+        for read in reads {
+            read.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_time_that_a_request_waits_for_its_turn_is_not_the_server_s() {
+    run(async {
+        // One connection, and answers that take a good part of the time each.
+        let broken = AtomicUsize::new(0);
+        let server = odd(move |came, file| {
+            let mut whole = good(came, file);
+            let rest = whole.split_off(whole.len() - 20);
+            // The last one is to be made again, which it has time for.
+            let breaks = came.range?.0 == 5 * 65536 && broken.fetch_add(1, Ordering::Relaxed) < 2;
+            Some(if breaks { Served::Last(Vec::new()) } else { Served::Drips(whole, rest) })
+        })
+        .await;
+        let mut settings = Settings::of(options(&server.url), "http", &Objects::default()).unwrap();
+        (settings.timeout, settings.readahead, settings.connections) = (Duration::from_secs(1), 0, 1);
+        let driver = Arc::new(HttpDriver::open(settings, Objects::default(), again).await.unwrap());
+        let mut reads = Vec::new();
+        for n in 0..6u64 {
+            let driver = driver.clone();
+            reads.push(rt::spawn(async move { read(&driver, n * 65536, 4096).await }));
+            rt::yield_now().await;
+        }
+        for read in reads {
+            read.await.unwrap().unwrap();
         }
     });
 }

@@ -36,6 +36,8 @@ pub enum Served {
     Stalls(Vec<u8>),
     /// These bytes, and then one of the others now and then.
     Drips(Vec<u8>, Vec<u8>),
+    /// These bytes, so many of them at a time, fifty times a second.
+    Flows(Vec<u8>, usize),
     /// Bytes without end.
     Endless(Vec<u8>, Vec<u8>),
 }
@@ -120,6 +122,16 @@ async fn serve(stream: Stream, answer: Answer, log: Arc<Mutex<Vec<Came>>>) {
                     if sent.is_ok() {
                         rt::sleep(std::time::Duration::from_millis(20)).await;
                         sent = stream.send_all(&[byte]).await;
+                    }
+                }
+                sent
+            }
+            Served::Flows(bytes, piece) => {
+                let mut sent = Ok(());
+                for piece in bytes.chunks(piece) {
+                    if sent.is_ok() {
+                        sent = stream.send_all(piece).await;
+                        rt::sleep(std::time::Duration::from_millis(20)).await;
                     }
                 }
                 sent
