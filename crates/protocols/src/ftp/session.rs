@@ -152,32 +152,34 @@ impl Session {
             let until = filled.saturating_add(STEP).min(buf.len());
             let step = async {
                 while *filled < until {
-                    *filled += self.receive(buf.get_mut(*filled..).unwrap_or_default()).await?;
+                    match self.receive(buf.get_mut(*filled..).unwrap_or_default()).await? {
+                        0 => return Ok(false),
+                        n => *filled += n,
+                    }
                 }
-                Ok(())
+                Ok(true)
             };
             let stepped = rt::timeout(timeout, step).await;
-            stepped.unwrap_or(Err(Failure::Silence { what: "sending the file", timeout }))?;
+            if !stepped.unwrap_or(Err(Failure::Silence { what: "sending the file", timeout }))? {
+                return Err(self.ended_early().await);
+            }
         }
         Ok(())
     }
 
-    /// Receives something of the file.
+    /// Receives something of the file; 0 bytes are the end of the transfer.
     async fn receive(&mut self, to: &mut [u8]) -> Result<usize, Failure> {
         let Some(transfer) = &mut self.transfer else { return Err(Failure::GivenUp(None)) };
-        match transfer.data.recv(to).await.map_err(Failure::network("the transfer broke"))? {
-            0 => {
-                let (at, size) = (transfer.at, self.facts.size);
-                self.transfer = None;
-                // Why, if the server says so.
-                let reply = self.control.final_reply("when a transfer had ended").await.ok();
-                Err(Failure::Short { at, size, reply: reply.filter(|reply| !reply.is_done()) })
-            }
-            n => {
-                transfer.at += n as u64;
-                Ok(n)
-            }
-        }
+        let n = transfer.data.recv(to).await.map_err(Failure::network("the transfer broke"))?;
+        transfer.at += n as u64;
+        Ok(n)
+    }
+
+    /// A transfer has ended before the file: why, if the server says so, for which it has a time of its own.
+    async fn ended_early(&mut self) -> Failure {
+        let at = self.transfer.take().map_or(0, |transfer| transfer.at);
+        let reply = self.control.final_reply("when a transfer had ended").await.ok();
+        Failure::Short { at, size: self.facts.size, reply: reply.filter(|reply| !reply.is_done()) }
     }
 
     /// Hears the end of a transfer that has come to the end of the file.

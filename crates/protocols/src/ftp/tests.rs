@@ -37,6 +37,8 @@ enum Manner {
     SizeOff(i64),
     /// It says so much of the file and no more, in each transfer, and whether that was all.
     Parts(usize, &'static str),
+    /// It ends a transfer, and says why, each after such a pause.
+    Late(Duration, &'static str),
     /// After a transfer that was ended before its time it takes no other data connection.
     Demanding,
     /// Only so many users are let in at a time.
@@ -237,6 +239,7 @@ impl Guest {
         }
         let content = self.all.content.lock().clone();
         let (part, said) = match self.all.manner {
+            Manner::Late(_, said) => (&[][..], said),
             Manner::Parts(len, said) => (&content[from..content.len().min(from + len)], said),
             _ => (&content[from..], "226 done"),
         };
@@ -247,7 +250,14 @@ impl Guest {
             }
         }
         let sent = data.send_all(part).await;
+        let pause = if let Manner::Late(pause, _) = self.all.manner { Some(pause) } else { None };
+        if let Some(pause) = pause {
+            rt::sleep(pause).await;
+        }
         drop(data);
+        if let Some(pause) = pause {
+            rt::sleep(pause).await;
+        }
         self.demands = self.all.manner == Manner::Demanding && sent.is_err();
         if self.all.manner == Manner::Doubtful && sent.is_err() {
             return self.send("426 you went away\r\n226 done\r\n").await;
@@ -495,6 +505,13 @@ fn a_transfer_that_breaks_off_goes_on_on_another_connection() {
         assert!(error.contains("ended after 4096 of 1048576 bytes: 451 read error"), "{error}");
     });
     run(async {
+        // Neither pause is longer than the time for it, both are.
+        let manner = Manner::Late(Duration::from_millis(1300), "451 disk on fire");
+        let server = serve(content(SIZE), manner).await;
+        let error = failure(&server, Duration::from_secs(2)).await.to_string();
+        assert!(error.contains("ended after 4096 of 1048576 bytes: 451 disk on fire"), "{error}");
+    });
+    run(async {
         let server = serve(content(SIZE), Manner::ShortSessions(1)).await;
         let driver = connected(&server).await;
         for at in [0, 500_000, 100_000, 900_000] {
@@ -527,6 +544,13 @@ fn a_server_that_wants_one_transfer_a_session_has_a_session_for_each_place() {
 
 #[test]
 fn a_file_that_has_changed_is_not_taken_for_the_old_one() {
+    run(async {
+        // Neither pause is longer than the time for it, both are.
+        let manner = Manner::Late(Duration::from_millis(1300), "451 disk on fire");
+        let server = serve(content(SIZE), manner).await;
+        let error = failure(&server, Duration::from_secs(2)).await.to_string();
+        assert!(error.contains("ended after 4096 of 1048576 bytes: 451 disk on fire"), "{error}");
+    });
     run(async {
         let server = serve(content(SIZE), Manner::ShortSessions(1)).await;
         let driver = connected(&server).await;
