@@ -53,19 +53,51 @@ fn password(behind: &str) -> Option<usize> {
     (!is_port && !is_address && !is_hidden).then_some(start)
 }
 
+/// Names of Ceph's images are `rbd:pool/image:option=value…`, where a backslash takes its meaning from the character behind it.
 fn without_keys(text: &str) -> Option<String> {
-    const KEY: &str = ":key=";
-    let (front, mut rest) = text.split_at(text.find("rbd:")?);
+    let start = text.find("rbd:")?;
+    let (front, mut rest) = text.split_at(start);
     let mut shown = front.to_owned();
-    while let Some(at) = rest.find(KEY) {
-        let (before, behind) = rest.split_at(at + KEY.len());
-        shown.push_str(before);
-        shown.push_str(HIDDEN);
-        let ends = |c: char| matches!(c, ':' | '\'' | '"') || c.is_whitespace();
-        rest = behind.get(behind.find(ends).unwrap_or(behind.len())..).unwrap_or_default();
+    loop {
+        // An option that is a key goes on behind a colon with a backslash, whatever that one's meaning is.
+        let is_key = rest.split_once('=').is_some_and(|(name, _)| name.replace('\\', "") == "key");
+        let end = if is_key { key_end(rest, start == 0) } else { next_option(rest) };
+        let (part, behind) = rest.split_at(end);
+        match is_key {
+            true => shown.push_str(&format!("key={HIDDEN}")),
+            false => shown.push_str(part),
+        }
+        let next = if is_key { next_option(behind) } else { 0 };
+        let (between, behind) = behind.split_at(next);
+        shown.push_str(between);
+        let Some(others) = behind.strip_prefix(':') else { break };
+        shown.push(':');
+        rest = others;
     }
-    shown.push_str(rest);
     Some(shown)
+}
+
+/// Where the next colon is that no backslash takes its meaning from, or the end.
+fn next_option(text: &str) -> usize {
+    let mut escaped = false;
+    let colon = text.bytes().position(|byte| {
+        let plain = !escaped;
+        escaped = plain && byte == b'\\';
+        plain && byte == b':'
+    });
+    colon.unwrap_or(text.len())
+}
+
+/// Where a key ends: at a colon, and in a text that is more than a name also where a quote or a space ends the name.
+fn key_end(text: &str, is_name: bool) -> usize {
+    let mut before = ' ';
+    let end = text.find(|c: char| {
+        let is_end =
+            (c == ':' && before != '\\') || (!is_name && (matches!(c, '\'' | '"') || c.is_whitespace()));
+        before = c;
+        is_end
+    });
+    end.unwrap_or(text.len())
 }
 
 #[cfg(test)]
@@ -88,6 +120,12 @@ mod tests {
                 "'rbd:p/i:key=***:id=a' and 'rbd:p/i:id=b:key=***'",
             ),
             ("rbd:p/i:keyring=/k", "rbd:p/i:keyring=/k"),
+            ("rbd:p/i@s:key=AQ==:id=a", "rbd:p/i@s:key=***:id=a"),
+            (r"rbd:p/i:\key=a\:b:conf=/c\:key=d", r"rbd:p/i:key=***:conf=/c\:key=d"),
+            (r"rbd:p/i:conf=/c\\:key=d", r"rbd:p/i:conf=/c\\:key=***"),
+            ("rbd:p/i:key=a 'b\" c", "rbd:p/i:key=***"),
+            ("rbd:p/i:id=key:keyring=/k:", "rbd:p/i:id=key:keyring=/k:"),
+            ("'rbd:p/i:key=a': no: key=b", "'rbd:p/i:key=***': no: key=b"),
             ("iscsi://u@h/t/1 and http://v:w@[::1]/", "iscsi://u@h/t/1 and http://v:***@[::1]/"),
             ("://", "://"),
             ("ü://ü:ü@ü", "ü://ü:***@ü"),

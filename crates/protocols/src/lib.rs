@@ -76,7 +76,6 @@ use block::DriverType;
 pub use ftp::judge_replies;
 #[cfg(feature = "http")]
 pub use http::{judge_answer, judge_headers, judge_location};
-use std::borrow::Cow;
 #[cfg(feature = "tftp")]
 pub use tftp::judge_packet;
 pub use vvfat::judge_volume;
@@ -108,12 +107,3 @@ pub const DRIVERS: &[DriverType] = &[
     tftp::TFTP,
     vvfat::VVFAT,
 ];
-
-/// The name of an image as messages show it: without a password or a key that it holds.
-pub fn shown_name(name: &str) -> Cow<'_, str> {
-    #[cfg(feature = "rbd")]
-    if name.starts_with("rbd:") {
-        return rbd::without_key(name).into();
-    }
-    block::hide_passwords(name)
-}

@@ -206,7 +206,7 @@ impl Creation {
 
     /// Tells what is about to be made.
     pub fn tell(&self, console: &mut Console) {
-        let name = protocols::shown_name(&self.filename);
+        let name = block::hide_passwords(&self.filename);
         out!(console, "Formatting '{name}', fmt={}", self.format.name);
         for option in self.table() {
             let name = option.name;

@@ -619,7 +619,7 @@ pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
 
 /// The failure of an image that can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
-    let name = protocols::shown_name(name);
+    let name = block::hide_passwords(name);
     let told = error.to_string();
     // What is read from a server is named by its errors, too, for they come later as well.
     let told = told.strip_prefix(&format!("'{name}': ")).unwrap_or(&told);
@@ -628,7 +628,7 @@ pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
 
 /// Warns that nobody said the image is raw.
 pub fn warn_of_guess(console: &mut Console, name: &str) {
-    let name = protocols::shown_name(name);
+    let name = block::hide_passwords(name);
     console.note(format_args!(
         "WARNING: The format of '{name}' was not given, and its content looks like raw.\n         \
          Changes of its start or end that would make it look like another format are refused.\n         \

@@ -43,24 +43,6 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
     Ok(if config.is_empty() { options } else { options.with("x-config", Opt::List(config)) })
 }
 
-/// A file name as messages show it: a key that it holds is left out.
-pub(crate) fn without_key(name: &str) -> String {
-    let mut shown = String::with_capacity(name.len());
-    let mut rest = Some(name);
-    while let Some(text) = rest {
-        let (part, others) = until(text, ':');
-        match split(part, '=') {
-            Some((option, _)) if unescaped(option) == "key" => shown.push_str("key=***"),
-            _ => shown.push_str(part),
-        }
-        if others.is_some() {
-            shown.push(':');
-        }
-        rest = others;
-    }
-    shown
-}
-
 /// Splits at the first of these characters that no backslash precedes.
 fn split(text: &str, at: char) -> Option<(&str, &str)> {
     let mut escaped = false;
@@ -187,17 +169,6 @@ mod tests {
         let odd = location("rbd:p/i:conf=a@b").unwrap();
         assert_eq!((odd.image.as_str(), odd.snapshot.as_deref()), ("i:conf=a", Some("b")));
         assert_eq!(location("rbd:p/i@").unwrap().snapshot.as_deref(), Some(""));
-    }
-
-    #[test]
-    fn a_key_is_left_out_of_what_is_shown() {
-        for (name, shown) in [
-            ("rbd:p/i@s:key=AQ==:id=a", "rbd:p/i@s:key=***:id=a"),
-            (r"rbd:p/i:\key=a\:b:conf=/c\:key=d", r"rbd:p/i:key=***:conf=/c\:key=d"),
-            ("rbd:p/i:id=key:keyring=/k:", "rbd:p/i:id=key:keyring=/k:"),
-        ] {
-            assert_eq!(without_key(name), shown);
-        }
     }
 
     #[test]

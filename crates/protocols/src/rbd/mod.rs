@@ -30,7 +30,6 @@ use block::{
 use ceph::{Image, Operation};
 use connect::Place;
 use futures_util::lock::Mutex as AsyncMutex;
-pub(crate) use location::without_key;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
 use std::io;

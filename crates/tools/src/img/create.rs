@@ -68,7 +68,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         [_, _, more, ..] => return Err(Failure::usage(format_args!("Unexpected argument: {more}"))),
     }
     runtime::run(create(console, &args))?
-        .map_err(|failure| failure.within(&protocols::shown_name(&args.filename)))?;
+        .map_err(|failure| failure.within(&block::hide_passwords(&args.filename)))?;
     Ok(0)
 }
 

@@ -129,7 +129,7 @@ async fn create(graph: &Graph, args: &Args, len: u64) -> Result<(), Failure> {
     creation.set_size(len);
     let made = creation.make(graph).await;
     made.map_err(|error| {
-        let name = protocols::shown_name(name);
+        let name = block::hide_passwords(name);
         Failure::new(format_args!("{name}: error while creating output image: {error}")).because(&error)
     })
 }

@@ -266,7 +266,7 @@ impl Session<'_> {
     fn refuse_open(&mut self, source: &Source, why: impl std::fmt::Display) {
         match source.name.as_str() {
             name if !source.image_opts && !name.is_empty() => {
-                let name = protocols::shown_name(name);
+                let name = block::hide_passwords(name);
                 self.console.error(format_args!("can't open device {name}: {why}"));
             }
             _ => self.console.error(format_args!("can't open: {why}")),

@@ -38,7 +38,7 @@ pub(super) async fn create_target(graph: &Graph, args: &Args, total: u64) -> Res
         creation.set_size(total);
     }
     let made = creation.make(graph).await.map_err(|error| {
-        let name = protocols::shown_name(&args.output);
+        let name = block::hide_passwords(&args.output);
         let what = format_args!("{name}: error while converting {format}: {error}");
         Failure::new(what).because(&error)
     });
