@@ -17,6 +17,7 @@ mod create;
 mod encryption;
 mod location;
 mod snapshots;
+mod turn;
 
 use api::{
     BlockdevOptionsRbd, ImageInfoSpecific, ImageInfoSpecificRbd, PreallocMode, RbdImageEncryptionFormat,
@@ -36,6 +37,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::Duration;
+use turn::Turns;
 
 /// The `rbd` driver.
 pub(crate) const RBD: DriverType = DriverType {
@@ -52,6 +54,8 @@ pub(crate) const RBD: DriverType = DriverType {
 
 /// How much longer than librados we wait for its word that a request has failed.
 const GRACE: Duration = Duration::from_secs(10);
+/// Time between two looks whether an image that is to be closed is used still.
+const AGAIN: Duration = Duration::from_millis(5);
 /// How long block status is waited for.
 const STATUS: Duration = Duration::from_secs(10);
 
@@ -88,8 +92,8 @@ struct RbdDriver {
     writable: bool,
     snapshots: Mutex<Vec<ceph::Snapshot>>,
     growing: AsyncMutex<()>,
-    /// Held by whoever asks for block status.
-    asking: Arc<AsyncMutex<()>>,
+    /// Of those who ask for block status.
+    turns: Turns,
     /// How long a request waits.
     patience: Option<Duration>,
 }
@@ -114,7 +118,7 @@ impl RbdDriver {
             writable: opened.writable,
             snapshots: Mutex::new(opened.snapshots),
             growing: AsyncMutex::new(()),
-            asking: Arc::default(),
+            turns: Turns::default(),
             patience: connected.patience.map(|patience| patience + GRACE),
         })
     }
@@ -251,24 +255,16 @@ impl Driver for RbdDriver {
             if want != Want::Status || self.encryption.is_some() {
                 return Ok(stored);
             }
-            let (image, asking) = (self.image()?, self.asking.clone());
-            let status = async {
-                // librbd has no other call for it than one that waits, also for a cluster that is gone: it holds one thread at most,
-                // and keeps its turn there until it returns.
-                let turn = asking.lock_owned().await;
-                rt::blocking(move || {
-                    let _turn = turn;
-                    image.status(offset, len)
-                })
-                .await
-            };
+            // librbd has no other call for it than one that waits, also for a cluster that is gone.
+            let image = self.image()?;
+            let told = self.turns.call(STATUS, move || image.status(offset, len)).await;
             // What can't be told, or not in time, counts as data.
-            Ok(match rt::timeout(STATUS, status).await {
-                Ok(Ok(Some(status))) if !status.data => {
+            Ok(match told {
+                Some(Ok(Some(status))) if !status.data => {
                     Extent { len: status.len, kind: ExtentKind::Zero { reserved: None } }
                 }
-                Ok(Ok(Some(status))) => Extent { len: status.len, ..stored },
-                Ok(Ok(None) | Err(_)) | Err(_) => stored,
+                Some(Ok(Some(status))) => Extent { len: status.len, ..stored },
+                Some(Ok(None) | Err(_)) | None => stored,
             })
         })
     }
@@ -401,8 +397,12 @@ impl Driver for RbdDriver {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let Some(image) = self.image.swap(None).and_then(Arc::into_inner) else { return Ok(()) };
-            let closing = rt::blocking(move || image.close());
+            let Some(image) = self.image.swap(None) else { return Ok(()) };
+            let closing = async {
+                // A question that nobody waits for any more may use it still: its end is that of the image.
+                let image = alone(image).await;
+                rt::blocking(move || image.close()).await
+            };
             let closed = match self.patience {
                 Some(patience) => match rt::timeout(patience, closing).await {
                     Ok(closed) => closed,
@@ -412,6 +412,17 @@ impl Driver for RbdDriver {
             };
             closed.map_err(|e| self.error("closing", &e))
         })
+    }
+}
+
+/// What is shared, when nobody else has it any more.
+async fn alone<T>(mut shared: Arc<T>) -> T {
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(own) => return own,
+            Err(others) => shared = others,
+        }
+        rt::sleep(AGAIN).await;
     }
 }
 
