@@ -78,7 +78,13 @@ fn settings(options: BlockdevOptionsS3, objects: &Objects) -> Result<Settings> {
     // A store of one's own has seldom a name for each bucket, and a certificate for none with a dot.
     let in_path = options.path_style.unwrap_or(endpoint.is_some() || bucket.contains('.'));
     let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-    let (mut location, _) = Location::parse(&endpoint)?;
+    let (mut location, user) = Location::parse(&endpoint)?;
+    if user.is_some() {
+        // It would be in names, and is of no use to a store.
+        return Err(BlockError::invalid(
+            "an endpoint names no user: give 'access-key' and 'secret-key-secret' instead",
+        ));
+    }
     let folder = location.target.trim_end_matches('/').to_owned();
     if folder.contains('?') {
         return Err(BlockError::invalid("an endpoint has no query"));

@@ -82,3 +82,12 @@ fn what_makes_no_sense_is_refused() {
         assert!(read(given).is_err(), "{given:?}");
     }
 }
+
+#[test]
+fn an_endpoint_that_names_a_user_is_refused_and_not_shown() {
+    for endpoint in ["http://me:word@h:9000", "https://me@h", "http://me:wo/rd@h", "http://me:w?ord@h/f"] {
+        let given = [("bucket", "b"), ("key", "k"), ("endpoint", endpoint)];
+        let error = read(&given).map(|settings| settings.name()).unwrap_err().to_string();
+        assert!(!error.contains("wo"), "{error}");
+    }
+}
