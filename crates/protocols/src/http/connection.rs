@@ -25,6 +25,8 @@ pub(super) struct Connection {
     proxy: Option<Proxy>,
     /// One was answered before.
     pub used: bool,
+    /// The worker that made it.
+    pub worker: Option<usize>,
 }
 
 impl Connection {
@@ -45,7 +47,8 @@ impl Connection {
             tls::reach(&channel, trust, &server.host, None).await.map_err(HttpError::Tls)?;
         }
         let proxy = proxy.filter(|_| trust.is_none());
-        Ok(Self { channel, incoming: Incoming::new(), request: Request::default(), proxy, used: false })
+        let (incoming, request) = (Incoming::new(), Request::default());
+        Ok(Self { channel, incoming, request, proxy, used: false, worker: rt::current_worker() })
     }
 
     /// Whether another request may be made, as far as is known here: the last answer is over, and nothing came that nobody asked for.

@@ -1,4 +1,7 @@
 //! The connections of a file, as many as there may be: those in use, and those that wait for the next request.
+//!
+//! What comes on a connection wakes the worker that made it: a request goes over one of its own worker's, or a new one, and over
+//! another worker's only where no more may be made.
 
 use super::connection::Connection;
 use super::location::Server;
@@ -20,6 +23,17 @@ struct State {
     closed: bool,
     /// The one that was used last is the last.
     idle: Vec<(Server, Connection)>,
+}
+
+impl State {
+    /// The connection that is to be used for the next request, which counts as in use already; where it waits.
+    fn find(&self, server: &Server, limit: usize) -> Option<usize> {
+        let worker = rt::current_worker();
+        let own = |(other, connection): &(Server, Connection)| other == server && connection.worker == worker;
+        let is_full = self.in_use + self.idle.len() > limit;
+        let any = || self.idle.iter().rposition(|(other, _)| is_full && other == server);
+        self.idle.iter().rposition(own).or_else(any)
+    }
 }
 
 /// The right to a connection, and where there is one that waited, that.
@@ -52,7 +66,7 @@ impl Pool {
             return None;
         }
         state.in_use += 1;
-        while let Some(at) = state.idle.iter().rposition(|(other, _)| other == server) {
+        while let Some(at) = state.find(server, self.limit) {
             let (_, connection) = state.idle.remove(at);
             if connection.is_free() {
                 return Some(Some(connection));
