@@ -109,7 +109,8 @@ def _(place):
     there.put(raw, "a%20folder/disk%2B1.raw")
     there.put(image, "disk.qcow2")
     for disk in (there.disk("a folder/disk+1.raw"), there.disk("a folder/disk+1.raw", connections=1, readahead=0),
-                 there.disk("disk.qcow2", "qcow2"), there.disk("disk.qcow2", "qcow2", readahead=MIB)):
+                 there.disk("disk.qcow2", "qcow2"), there.disk("disk.qcow2", "qcow2", readahead=MIB),
+                 there.disk("disk.qcow2", "qcow2", cache_path=place.dir, cache_disk_size=MIB)):
         told = place.ok(img("info", "--output=json", *known, disk)).json()
         assert told["virtual-size"] == 24 * MIB, told
         place.ok(img("map", *known, disk))
@@ -133,7 +134,8 @@ def _(place):
             (key(place, "another"), there.disk("disk.raw"), "403"), (known, there.disk("disk.raw", access_key="nobody"), "403"),
             ([], there.disk("disk.raw", access_key=None, secret_key_secret=None), "403"), (known, there.disk("none"), "404"),
             (known, there.disk("disk.raw", bucket="nowhere"), "404"), (known, there.disk("disk.raw", version="none"), ("400", "404")),
-            (known, there.disk("disk.raw", access_key=None), "together")):
+            (known, there.disk("disk.raw", access_key=None), "together"),
+            (known, there.disk("disk.raw", endpoint=there.url.replace("//", f"//me:{there.secret}@")), "names no user")):
         run = place.refused(img("info", *credentials, disk), why)
         said += [run.out, run.err]
     place.refused([*face("io"), *known, "-c", "write 0 512", there.disk("disk.raw")], "read")

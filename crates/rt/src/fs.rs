@@ -54,6 +54,26 @@ pub fn make_temporary(suffix: &str) -> (PathBuf, io::Result<()>) {
     (path, made.map(drop))
 }
 
+/// Makes a file that has no name, in this folder, to be read and written by this process alone: it ends with its last handle.
+/// Waits where it must.
+pub fn make_unnamed(folder: &Path) -> io::Result<File> {
+    let mut options = std::fs::File::options();
+    options.read(true).write(true).mode(0o600);
+    // `O_EXCL` here: no name can be given to it later.
+    let made = options.clone().custom_flags(libc::O_TMPFILE | libc::O_EXCL).open(folder);
+    let file = match made {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            // A file system that has none without a name.
+            let path = folder.join(format!(".cairn-{:016x}", crate::random_u64()));
+            let file = options.create_new(true).open(&path)?;
+            std::fs::remove_file(path)?;
+            file
+        }
+        made => made?,
+    };
+    osfile::of_fd(file.into(), &OpenOptions::read_write())
+}
+
 /// Opens a regular file or a device. FIFOs, sockets and directories are refused, never waited on.
 ///
 /// # Panics
@@ -129,6 +149,17 @@ pub fn is_cd_drive(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_name_is_in_no_folder_and_nobody_else_s() {
+        let folder = std::env::temp_dir().join(format!("cairn-unnamed-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let file = make_unnamed(&folder).unwrap();
+        assert_eq!(file.stat().unwrap().mode & 0o7777, 0o600);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        std::fs::remove_dir(&folder).unwrap();
+        assert!(make_unnamed(&folder).is_err());
+    }
 
     #[test]
     fn an_absolute_name_stands_for_the_same_bytes() {

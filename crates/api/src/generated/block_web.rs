@@ -83,6 +83,10 @@ pub struct BlockdevOptionsCurlHttp {
     pub connections: Option<u16>,
     /// Bytes that are kept of a file of a server that can't send ranges; 64 MiB if absent. Not in QEMU.
     pub cache_size: Option<Size>,
+    /// A folder in which what was read is kept, in a file without a name that ends with the node; nowhere if absent. Not in QEMU.
+    pub cache_path: Option<String>,
+    /// Bytes of that file; 1 GiB if absent. Not in QEMU.
+    pub cache_disk_size: Option<Size>,
 }
 
 impl Object for BlockdevOptionsCurlHttp {
@@ -104,6 +108,8 @@ impl Object for BlockdevOptionsCurlHttp {
             proxy: from.optional("proxy")?,
             connections: from.optional("connections")?,
             cache_size: from.optional("cache-size")?,
+            cache_path: from.optional("cache-path")?,
+            cache_disk_size: from.optional("cache-disk-size")?,
         })
     }
 
@@ -124,6 +130,8 @@ impl Object for BlockdevOptionsCurlHttp {
         to.put_optional("proxy", &self.proxy);
         to.put_optional("connections", &self.connections);
         to.put_optional("cache-size", &self.cache_size);
+        to.put_optional("cache-path", &self.cache_path);
+        to.put_optional("cache-disk-size", &self.cache_disk_size);
     }
 }
 object_codec!(BlockdevOptionsCurlHttp);
@@ -304,6 +312,10 @@ pub struct BlockdevOptionsS3 {
     pub connections: Option<u16>,
     /// Bytes that are kept of an object of a store that can't send ranges; 64 MiB if absent.
     pub cache_size: Option<Size>,
+    /// A folder in which what was read is kept, in a file without a name that ends with the node; nowhere if absent.
+    pub cache_path: Option<String>,
+    /// Bytes of that file; 1 GiB if absent.
+    pub cache_disk_size: Option<Size>,
 }
 
 impl Object for BlockdevOptionsS3 {
@@ -325,6 +337,8 @@ impl Object for BlockdevOptionsS3 {
             proxy: from.optional("proxy")?,
             connections: from.optional("connections")?,
             cache_size: from.optional("cache-size")?,
+            cache_path: from.optional("cache-path")?,
+            cache_disk_size: from.optional("cache-disk-size")?,
         })
     }
 
@@ -345,6 +359,8 @@ impl Object for BlockdevOptionsS3 {
         to.put_optional("proxy", &self.proxy);
         to.put_optional("connections", &self.connections);
         to.put_optional("cache-size", &self.cache_size);
+        to.put_optional("cache-path", &self.cache_path);
+        to.put_optional("cache-disk-size", &self.cache_disk_size);
     }
 }
 object_codec!(BlockdevOptionsS3);

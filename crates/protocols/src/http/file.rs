@@ -227,6 +227,11 @@ impl RemoteFile {
         &self.ending
     }
 
+    /// A version is told from others, by the server itself too.
+    pub fn tells_versions(&self) -> bool {
+        self.version.condition().is_some()
+    }
+
     /// Where it was asked for, as people are told.
     pub fn place(&self) -> String {
         self.first.to_string()

@@ -1,7 +1,7 @@
 //! `http`, `https`: a file of a web server, to be read.
 //!
 //! ```text
-//! Node ─▶ HttpDriver ─┬▶ Readahead ─▶ RemoteFile ─▶ Client ─▶ Pool ─▶ Connection ─▶ tls::Channel
+//! Node ─▶ HttpDriver ─┬▶ Readahead ─▶ Kept ─▶ RemoteFile ─▶ Client ─▶ Pool ─▶ Connection ─▶ tls::Channel
 //!                     └▶ Whole ◀─ a stream that is taken in once
 //! ```
 //!
@@ -13,8 +13,8 @@
 //!   the next one begins anew;
 //! - who the user is is told to the server of the URL and to no other; from TLS nothing leads to a server without.
 //!
-//! Bounds: connections by `connections`; a head by [`head`]; what is held of the file by [`crate::readahead`], or by
-//! `cache-size` of a stream. No answer decides on more.
+//! Bounds: connections by `connections`; a head by [`head`]; what is held of the file by [`crate::readahead`], by
+//! `cache-size` of a stream, by `cache-disk-size` on disk. No answer decides on more.
 //!
 //! Specifications: RFC 9110 (HTTP), RFC 9112 (HTTP/1.1), RFC 7617 (basic authentication).
 
@@ -38,7 +38,7 @@ mod stream;
 pub(crate) mod tests;
 
 use crate::ending::Ending;
-use crate::readahead::{Readahead, Whole};
+use crate::readahead::{Disk, Kept, Readahead, Whole};
 use crate::url;
 use api::BlockdevOptionsCurlHttp;
 use block::{
@@ -102,9 +102,25 @@ fn read_only() -> BlockError {
 
 /// How the file is read.
 enum Content {
-    Ranges(Arc<Readahead<RemoteFile>>),
+    Ranges(Arc<Readahead<Kept<RemoteFile>>>),
     /// And of how many bytes.
     Stream(Arc<Whole>, u64),
+}
+
+/// Where what is read is kept on disk, if anywhere.
+async fn disk(settings: &Settings, file: &RemoteFile) -> Result<Option<Arc<Disk>>> {
+    let Some(folder) = settings.cache_path.clone() else { return Ok(None) };
+    if !file.tells_versions() {
+        let text = format!(
+            "'{}': the server tells neither ETag nor Last-Modified, so nothing of it can be kept in 'cache-path'",
+            file.place()
+        );
+        return Err(BlockError::unsupported(text));
+    }
+    let shown = folder.display().to_string();
+    let made = rt::blocking(move || rt::fs::make_unnamed(&folder)).await;
+    let made = made.map_err(|error| BlockError::os(format!("'cache-path' '{shown}'"), &error))?;
+    Ok(Some(Disk::new(made, settings.cache_disk, file.size)))
 }
 
 struct HttpDriver {
@@ -123,7 +139,11 @@ impl HttpDriver {
         let size = found.file.size;
         let ending = found.file.ending().clone();
         let content = match found.stream {
-            None => Content::Ranges(Readahead::new(found.file, size, settings.readahead)),
+            None => {
+                let disk = disk(&settings, &found.file).await?;
+                let file = Kept::new(found.file, disk);
+                Content::Ranges(Readahead::new(file, size, settings.readahead))
+            }
             Some(reply) => {
                 let (whole, filler) = Whole::new(size);
                 let ending = ending.clone();
@@ -143,7 +163,7 @@ impl HttpDriver {
         self.ending.come(stream::given_up(&self.settings.location.to_string()));
         if let Content::Ranges(file) = &self.content {
             file.forget();
-            file.remote().client().pool.close();
+            file.remote().remote().client().pool.close();
         }
     }
 }

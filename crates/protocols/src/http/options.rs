@@ -22,6 +22,8 @@ const MOST_CONNECTIONS: u16 = 128;
 /// Bytes that are kept of a stream, where nothing else is said; and the most that can be asked for.
 const CACHE: u64 = 64 << 20;
 const MOST_CACHE: u64 = 1 << 40;
+/// Bytes that are kept on disk, where it is said only in which folder.
+const DISK: u64 = 1 << 30;
 /// The longest that a server may be silent: what no limit means too.
 const LONGEST: i64 = 10_000;
 
@@ -44,6 +46,9 @@ pub(crate) struct Settings {
     pub force_range: bool,
     pub connections: usize,
     pub cache: u64,
+    /// The folder where what was read is kept, and how many bytes of it.
+    pub cache_path: Option<PathBuf>,
+    pub cache_disk: u64,
     /// Signs the requests to that server.
     pub signer: Option<Signer>,
     /// What is in a name, where the URL alone is none.
@@ -100,7 +105,8 @@ impl Settings {
             force_range: options.force_range.unwrap_or(false),
             naming,
             ..Self::at(location, options.connections, options.cache_size)?
-        })
+        }
+        .kept_in(options.cache_path, options.cache_disk_size)?)
     }
 
     /// Those of a location, where nothing else is said.
@@ -126,9 +132,25 @@ impl Settings {
             force_range: false,
             connections: connections.into(),
             cache,
+            cache_path: None,
+            cache_disk: DISK,
             signer: None,
             naming: Options::new(),
         })
+    }
+
+    /// The same, with what was read kept in a folder, if one is named.
+    pub fn kept_in(mut self, folder: Option<String>, bytes: Option<api::Size>) -> Result<Self> {
+        if bytes.is_some() && folder.is_none() {
+            return Err(BlockError::invalid("cache-disk-size is of a cache-path: give that too"));
+        }
+        let bytes = bytes.map_or(DISK, |size| size.0);
+        if !(readahead::PIECE..=MOST_CACHE).contains(&bytes) {
+            let text = format!("cache-disk-size is from {} to {MOST_CACHE} bytes", readahead::PIECE);
+            return Err(BlockError::invalid(text));
+        }
+        (self.cache_path, self.cache_disk) = (folder.map(rt::fs::path), bytes);
+        Ok(self)
     }
 
     /// The name by which the file is found again, where that is enough.

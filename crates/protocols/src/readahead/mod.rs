@@ -10,10 +10,14 @@
 //! next in a run is fetched ahead, the more the longer it lasts, and requests for what is being fetched wait for it: nothing is
 //! asked for twice at a time. All other reads go to the server just as they are, without a copy, and are not kept.
 //!
+//! What was read of a file can be kept on disk as well ([`Kept`]), below all of this.
+//!
 //! A file that can be had only from its start to its end, as a stream, is kept as a whole where it is small enough ([`Whole`]).
 //!
 //! Bounds: the memory of a file is at most [`Readahead::capacity`], whatever the server says.
 
+#[cfg(feature = "http")]
+mod disk;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,8 @@ mod tests;
 mod whole;
 mod windows;
 
+#[cfg(feature = "http")]
+pub(crate) use disk::{Disk, Kept, PIECE};
 #[cfg(feature = "http")]
 pub(crate) use whole::{Filler, Whole};
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// A file that holds what [`byte`] says, and answers when the gate is open.
 #[derive(Default)]
-struct Fake {
-    asked: Mutex<Vec<(u64, usize)>>,
+pub(super) struct Fake {
+    pub(super) asked: Mutex<Vec<(u64, usize)>>,
     under_way: AtomicU64,
     most_under_way: AtomicU64,
     shut: AtomicBool,
@@ -16,7 +16,7 @@ struct Fake {
     broken: AtomicBool,
 }
 
-fn byte(at: u64) -> u8 {
+pub(super) fn byte(at: u64) -> u8 {
     (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
 }
 

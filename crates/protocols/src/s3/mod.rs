@@ -99,7 +99,7 @@ fn settings(options: BlockdevOptionsS3, objects: &Objects) -> Result<Settings> {
     if let Some(version) = &options.version {
         location.target.push_str(&format!("?versionId={}", encoded(version, b"")));
     }
-    Ok(Settings {
+    let settings = Settings {
         url: format!("s3://{bucket}/{key}"),
         timeout: crate::url::timeout(options.timeout)?,
         readahead: readahead::checked(not_negative("readahead", options.readahead)?)?,
@@ -109,7 +109,8 @@ fn settings(options: BlockdevOptionsS3, objects: &Objects) -> Result<Settings> {
         signer,
         naming,
         ..Settings::at(location, options.connections, options.cache_size)?
-    })
+    };
+    settings.kept_in(options.cache_path, options.cache_disk_size)
 }
 
 fn is_of_bucket(byte: u8) -> bool {

@@ -1,6 +1,7 @@
 //! The driver against correct and faulty servers, all in this process.
 
 mod answers;
+mod cached;
 mod faults;
 mod reads;
 mod roads;
