@@ -93,7 +93,7 @@ impl Settings {
         let proxy_authorization =
             authorization(options.proxy_username.as_deref(), password.as_deref(), None)?;
         let timeout = Some(options.timeout.unwrap_or(5)).filter(|seconds| *seconds != 0).unwrap_or(LONGEST);
-        Ok(Self {
+        let settings = Self {
             url: shown(&options.url),
             timeout: url::timeout(Some(timeout))?,
             readahead: readahead::checked(block::not_negative("readahead", options.readahead)?)?,
@@ -105,8 +105,8 @@ impl Settings {
             force_range: options.force_range.unwrap_or(false),
             naming,
             ..Self::at(location, options.connections, options.cache_size)?
-        }
-        .kept_in(options.cache_path, options.cache_disk_size)?)
+        };
+        settings.kept_in(options.cache_path, options.cache_disk_size)
     }
 
     /// Those of a location, where nothing else is said.
