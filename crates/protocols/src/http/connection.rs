@@ -68,6 +68,7 @@ impl Connection {
                 return Ok(head);
             }
             if self.receive().await? == 0 {
+                self.incoming.head_ended()?;
                 return Err(HttpError::Broken("the server closed it".to_owned()));
             }
         }

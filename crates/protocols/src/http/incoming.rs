@@ -90,6 +90,14 @@ impl Incoming {
         }
     }
 
+    /// The connection has ended before a head had: whether what is here could have become one.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn head_ended(&self) -> Result<(), HttpError> {
+        Head::parse(self.place.get(self.came.clone()).unwrap_or_default()).map(drop)
+    }
+
     /// Bytes that are left of the content, where that is known.
     pub fn left(&self) -> Option<u64> {
         self.body.left()

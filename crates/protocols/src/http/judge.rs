@@ -29,7 +29,7 @@ pub fn judge_answer(bytes: &[u8], piece: usize) -> Result<Option<Answer>, String
             break head;
         }
         match come(incoming.room()) {
-            0 => return Ok(None),
+            0 => return incoming.head_ended().map(|()| None).map_err(told),
             n => incoming.received(n),
         }
     };

@@ -263,6 +263,7 @@ fn what_can_t_be_a_disk_is_refused_when_it_is_opened() {
         ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_owned(), "500", ErrorKind::Io),
         ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), "204", ErrorKind::Io),
         ("SSH-2.0-OpenSSH_9.2\r\n".to_owned(), "no HTTP", ErrorKind::Io),
+        ("+OK".to_owned(), "no HTTP", ErrorKind::Io),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Encoding: br\r\n\r\n".to_owned(),
             "the encoding 'br'",
