@@ -51,11 +51,16 @@ impl Connection {
         Ok(Self { channel, incoming, request, proxy, used: false, worker: rt::current_worker() })
     }
 
+    /// Whether the last answer is over, and the server goes on: it may be used again if it [is free](Self::is_free) then.
+    pub fn is_done(&self) -> bool {
+        self.incoming.is_free()
+    }
+
     /// Whether another request may be made, as far as is known here: the last answer is over, and nothing came that nobody asked for.
     pub fn is_free(&self) -> bool {
         let nothing_comes =
             || self.channel.try_recv(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        self.incoming.is_free() && nothing_comes()
+        self.is_done() && nothing_comes()
     }
 
     /// Makes a request, and waits for the head of its answer. The answer's content is read before the next one is made.

@@ -90,7 +90,8 @@ impl Pool {
 impl Lease {
     /// Keeps a connection for another request, if it is good for one.
     pub fn give_back(self, connection: Connection) {
-        if connection.is_free() {
+        // Whether something comes that nobody asked for is looked at when it is taken again.
+        if connection.is_done() {
             let mut state = self.pool.state.lock();
             if !state.closed {
                 state.idle.push((self.server.clone(), connection));
