@@ -24,7 +24,6 @@ fn place(name: &str) -> u32 {
 }
 
 /// The members of the objects that are being written, one inside the other.
-#[derive(Default)]
 pub(super) struct Ordered<'v> {
     /// Which members of the objects that are being written are still to come, the next one at the end.
     left: Vec<usize>,
@@ -32,8 +31,9 @@ pub(super) struct Ordered<'v> {
     known: [Order<'v>; KNOWN],
 }
 
-/// Orders that are kept: the last one of objects of each number of members, counted modulo this.
-const KNOWN: usize = 16;
+/// Orders that are kept: the last one of objects of each number of members, counted modulo this. Above what the objects of a
+/// long list have, so that one and what stands in it do not take each other's place.
+const KNOWN: usize = 40;
 
 /// The order in which members of these names are written, from the last to the first.
 #[derive(Default)]
@@ -55,6 +55,12 @@ impl<'v> Order<'v> {
     fn fits(&self, dict: &Dict) -> bool {
         self.names.len() == dict.len()
             && dict.iter().zip(&self.names).all(|((name, _), known)| name == *known)
+    }
+}
+
+impl Default for Ordered<'_> {
+    fn default() -> Self {
+        Ordered { left: Vec::new(), known: std::array::from_fn(|_| Order::default()) }
     }
 }
 

@@ -120,6 +120,11 @@ fn break_line(out: &mut impl Write, level: Option<usize>) -> fmt::Result {
 
 fn string(out: &mut impl Write, text: &str, style: Style) -> fmt::Result {
     out.write_char('"')?;
+    // Most texts stand as they are: every byte is looked at without a branch, many at a time.
+    if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
+        out.write_str(text)?;
+        return out.write_char('"');
+    }
     let mut rest = text;
     while let Some(end) = rest.bytes().position(is_escaped) {
         let (as_it_is, from) = rest.split_at_checked(end).unwrap_or((rest, ""));
