@@ -122,6 +122,8 @@ impl Signals {
         readable: impl Future<Output = io::Result<()>>,
         writable: impl Future<Output = io::Result<()>>,
     ) -> Option<io::Result<Turn>> {
+        // A peer that always has more must not starve other tasks of the worker.
+        rt::cooperate().await;
         let mut readable = pin!(readable);
         let mut writable = pin!(writable);
         poll_fn(|cx| {

@@ -33,7 +33,7 @@ pub(super) struct Ordered<'v> {
 
 /// Orders that are kept: the last one of objects of each number of members, counted modulo this. Above what the objects of a
 /// long list have, so that one and what stands in it do not take each other's place.
-const KNOWN: usize = 40;
+const KNOWN: usize = 41;
 
 /// The order in which members of these names are written, from the last to the first.
 #[derive(Default)]

@@ -203,7 +203,18 @@ impl Link {
             self.taken(self.run(&command, again).await.1?)?;
             Ok(((), durable))
         };
-        self.unflushed.change(room, durable, change(), make).await
+        let made = self.unflushed.change(room, durable, change(), make).await;
+        // Before the writer hears of it, and may write there again.
+        self.drop_what_no_flush_frees();
+        made
+    }
+
+    /// For a unit that can't flush nothing is noted. What was noted before that was seen must not stay: written again for the next
+    /// session, it would undo later changes.
+    fn drop_what_no_flush_frees(&self) {
+        if self.can_not_flush() {
+            self.unflushed.forget(&self.unflushed.answered());
+        }
     }
 
     /// A change is whole, or it has failed: a unit that took more or less of it than was sent is not what it was.
@@ -338,7 +349,11 @@ impl Redial for Link {
 
     fn failed(&self, cause: BlockError) -> BlockError {
         tracing::warn!(unit = self.name(), error = %cause, "the iSCSI target can't be reached");
-        cause
+        match cause.kind() {
+            // To whoever waits for the next session this would say that the unit refuses the request.
+            ErrorKind::Unsupported => BlockError::new(ErrorKind::Io, cause.to_string()),
+            _ => cause,
+        }
     }
 }
 
@@ -356,9 +371,10 @@ impl Keeper for Link {
             result = self.run(&flushing(Width::Sixteen), Payload::default()).await.1;
         }
         let flushed = self.flushed(result);
-        if flushed.is_ok() || self.can_not_flush() {
+        if flushed.is_ok() {
             self.unflushed.forget(&answered);
         }
+        self.drop_what_no_flush_frees();
         flushed
     }
 }

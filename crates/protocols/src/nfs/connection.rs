@@ -272,9 +272,12 @@ impl Connection {
 
     /// Ends the connection. Calls still in flight end with an error; there should be none.
     pub fn close(&self) {
-        self.signals.leave();
-        // If the server is gone, there is nothing to send.
-        let _ = self.send_queued();
+        // What waits on a connection that was given up was told to have failed, and must not arrive later.
+        if !self.signals.is_closing() {
+            self.signals.leave();
+            // If the server is gone, there is nothing to send.
+            let _ = self.send_queued();
+        }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.peer.name)));
     }
 
