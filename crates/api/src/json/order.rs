@@ -31,8 +31,8 @@ pub(super) struct Ordered<'v> {
     known: [Order<'v>; KNOWN],
 }
 
-/// Orders that are kept: the last one of objects of each number of members, counted modulo this. Above what the objects of a
-/// long list have, so that one and what stands in it do not take each other's place.
+/// Orders that are kept: the last one of objects of each number of members, counted modulo this. Objects of up to 40 members do
+/// not take each other's place: those of a list, and those that stand in them.
 const KNOWN: usize = 41;
 
 /// The order in which members of these names are written, from the last to the first.

@@ -1,7 +1,7 @@
 //! One connection to a program of a server: many calls at once, each found again by its number.
 //!
 //! ```text
-//! callers ─▶ submit ─send─▶ socket            (at once; what does not fit is queued)
+//! callers ─▶ submit ─send─▶ socket            (at once, from another worker than the pump's; what does not fit is queued)
 //!                └▶ queue ─▶ pump ─send─▶ socket
 //! callers ◀─ answer ◀─ InFlight ◀─ pump ◀─recv─ socket
 //! ```
@@ -85,7 +85,7 @@ pub(super) struct Connection {
     peer: Peer,
     stream: Stream,
     calls: InFlight,
-    /// What could not be sent at once.
+    /// What waits to be sent by the pump.
     queue: Mutex<VecDeque<Buf>>,
     signals: Signals,
 }
@@ -181,7 +181,8 @@ impl Connection {
         }
     }
 
-    /// Sends at once, or queues what there is no room for, and what is made on the worker that sends the queue. Never waits, so that no call is half sent.
+    /// Queues a call that is made on the pump's worker, which sends those of one turn together; from elsewhere sends at once, and queues
+    /// what does not fit. Never waits, so that no call is half sent.
     fn submit(&self, head: &[u8], data: Option<Buf>) -> io::Result<()> {
         let mut queue = self.queue.lock();
         let body = data.as_deref().unwrap_or_default();
