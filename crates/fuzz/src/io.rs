@@ -5,6 +5,8 @@ use tools::console::Console;
 use tools::image::Source;
 use tools::io::Setup;
 
+/// Bytes that the image may take beside those that it has: space that is reserved takes memory.
+const ROOM: u64 = 64 << 20;
 /// Most lines of one input that are run.
 const LINES: usize = 16;
 
@@ -17,6 +19,7 @@ pub fn commands(input: &[u8]) {
     let mut disk = Disk::default();
     disk.put("/disk", &[7; 64 << 10]);
     let sim = Sim::boot(Config::seeded(1), disk);
+    sim.world().limit_room(Some(ROOM));
     sim.run(async move {
         let mut console = Console::on("io", Box::new(std::io::sink()), std::sync::Arc::new(|_| ()));
         let source = Source::named("/disk").format(Some("raw")).writable();
@@ -34,7 +37,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "read -P 7 -s 512 -l 4k 0 64k\nread -qv 65520 16\nreadv -C 0 4k 8k\naio_read 0 4k\naio_flush\nmap\nalloc 0 64k",
         "write -P 0xcd 0 4k\nwrite -zu 4k 4k\nwrite -fn -z 0 64k\nwritev 0 512 512\naio_write -q 1k 1k\ndiscard 0 4k\nflush",
         "open -r -o driver=raw,file.filename=/disk\nclose\nopen /disk\nreopen -r\nreopen -w -o read-only=off\ninfo\nlength",
-        "truncate 128k\ntruncate -m falloc 1M\nhelp\nhelp read\nsleep 3\nquit",
+        "truncate 128k\ntruncate -m falloc 1M\ntruncate -m falloc 5E\nhelp\nhelp read\nsleep 3\nquit",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

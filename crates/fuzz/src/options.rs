@@ -1,12 +1,12 @@
 //! Text that says what to open or to make: sizes, `key=value` lists, `json:` names, options of the schema's types.
 
-use api::keyval;
+use api::{Value, keyval};
 use block::Opt;
 use tools::{creation::OptionList, image, object};
 
 /// Reads the text in every way there is. Laws: a `key=value` list with its commas doubled is one value again; JSON that was
-/// read is written the same when it is read again; a size is the same again as a plain
-/// number.
+/// read is written the same when it is read again, but for zero with a sign, which has none when it is read; a size is the same
+/// again as a plain number.
 pub fn text(input: &[u8]) {
     let text = &*String::from_utf8_lossy(input);
     if let Ok(size) = api::parse_size(text) {
@@ -23,7 +23,7 @@ pub fn text(input: &[u8]) {
     image::from_list(text).ok();
     object::accept(text).ok();
 
-    if let Ok(value) = api::json::parse(text) {
+    if let Ok(value) = api::json::parse(text).map(without_signed_zeroes) {
         // A whole number may have been read from a fraction, so it is what is written that must stay the same.
         for write in [api::json::to_line, api::json::to_pretty] {
             let written = write(&value);
@@ -40,6 +40,18 @@ pub fn text(input: &[u8]) {
         graph.protocol_options(name).ok();
     }
     typed(text);
+}
+
+/// The value with `0.0` for each `-0.0`.
+fn without_signed_zeroes(value: Value) -> Value {
+    match value {
+        Value::Float(n) => Value::Float(n + 0.0),
+        Value::List(elements) => Value::List(elements.into_iter().map(without_signed_zeroes).collect()),
+        Value::Dict(dict) => {
+            Value::Dict(dict.into_iter().map(|(name, value)| (name, without_signed_zeroes(value))).collect())
+        }
+        other => other,
+    }
 }
 
 /// The options of the daemon's command line.
@@ -63,6 +75,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "nbd,id=e,node-name=n,writable=on,bitmaps.0=b",
         "addr.type=inet,addr.host=::1,addr.port=10809,max-connections=3",
         "secret,id=s,data=eA==,format=base64",
+        "[-1e-400, -0, -0.5]",
         r#"{"driver": "qcow2", "file": {"driver": "file", "filename": "a\u0000b\ud83d\ude00"}, "n": [1, -2, 3.5e3, null]}"#,
         "a.0=x,a.1=y,a.1.b=z",
         "cluster_size=64k,preallocation=full,backing_file=x,,y",

@@ -68,7 +68,9 @@ impl Content {
 
     /// Bytes of the pages of a range that are not stored.
     pub fn missing(&self, off: u64, len: u64) -> u64 {
-        pieces(off, len).filter(|(page, ..)| !self.pages.contains_key(page)).count() as u64 * PAGE
+        let (first, end) = (off / PAGE, off.saturating_add(len).div_ceil(PAGE));
+        let stored = if first < end { self.pages.range(first..end).count() as u64 } else { 0 };
+        (end.saturating_sub(first) - stored).saturating_mul(PAGE)
     }
 
     /// Reads from `off` on; how many bytes there were.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rt::{BufMut, Runnable};
 
 use crate::disk::Disk;
-use crate::effect::Effect;
+use crate::effect::{Effect, SECTOR};
 use crate::fault::{EIO, ENOSPC, Fault, OpKind, Plant};
 use crate::rng::Rng;
 
@@ -415,8 +415,12 @@ impl Inner {
             (body, _) => body,
         };
         let effect = match errno {
-            // What a failed operation did of its work is any front part, or nothing; all of it, where it did not lack room.
-            Some(n) => effect.and_then(|e| e.front(n != ENOSPC, |n| self.rng.below(n))),
+            // What a failed operation did of its work is any front part that there is room for, or nothing; all of it, where it did
+            // not lack room.
+            Some(n) => {
+                let left = self.room.map_or(u64::MAX, |room| room.saturating_sub(self.disk.allocated()));
+                effect.and_then(|e| e.front(n != ENOSPC, |n| self.rng.below(n.min(left / SECTOR + 1))))
+            }
             None => effect,
         };
         let effects = effect.map(|e| self.split(e)).unwrap_or_default();
