@@ -208,14 +208,15 @@ def _(place):
         client = nbd.NBD()
         client.connect_uri(daemon.uri("far"))
         counts = []
-        for _ in range(3):
+        # The disk may be slower than the server, and not keep all at first.
+        ways = 3 if again is None else 50
+        while len(counts) < ways and counts[-1:] != [again]:
             before = asked()
             for at in range(0, len(content), MIB):
                 assert client.pread(MIB, at) == content[at:at + MIB], at
             counts.append(asked() - before)
         assert os.listdir(kept) == []
-        # Two ways through it: the disk may be slower than the server, and not keep all at first.
-        assert counts[2] == again or again is None and counts[2] > 0, counts
+        assert counts[-1] == again or again is None and counts[-1] > 0, counts
         with open(daemon.pid_file, encoding="ascii") as file:
             descriptors = f"/proc/{int(file.read())}/fd"
         held = [os.stat(os.path.join(descriptors, name)) for name in os.listdir(descriptors)]

@@ -83,7 +83,7 @@ impl Body {
                 _ => Err(garbage("a chunk is longer than it said")),
             },
             Self::Trailer(room) => {
-                let Some(end) = came.iter().position(|byte| *byte == b'\n') else { return more(came) };
+                let Some(end) = line(came).iter().position(|byte| *byte == b'\n') else { return more(came) };
                 let len = end + 1;
                 let left =
                     room.checked_sub(len).ok_or_else(|| garbage("what follows its chunks has no end"))?;
@@ -100,7 +100,7 @@ impl Body {
             Some(digit) if !digit.is_ascii_hexdigit() => return Err(wrong()),
             _ => {}
         }
-        match httparse::parse_chunk_size(came).map_err(|_| wrong())? {
+        match httparse::parse_chunk_size(line(came)).map_err(|_| wrong())? {
             httparse::Status::Partial => more(came),
             httparse::Status::Complete((len, size)) => {
                 *self = if size == 0 { Self::Trailer(MOST) } else { Self::Chunk(size) };
@@ -132,6 +132,11 @@ impl Body {
             _ => Err(HttpError::Broken("the server closed it before its answer was over".to_owned())),
         }
     }
+}
+
+/// As much of what came as a line may have: it is judged alike whether it comes at once or in pieces.
+fn line(came: &[u8]) -> &[u8] {
+    came.get(..LINE).unwrap_or(came)
 }
 
 fn more(line: &[u8]) -> Result<Next, HttpError> {
@@ -185,6 +190,23 @@ mod tests {
         assert_eq!(taken(Body::Counted(3), b"abcd", 2).unwrap(), (b"abc".to_vec(), b"d".to_vec()));
         assert_eq!(taken(Body::Unbounded, b"abcd", 3).unwrap(), (b"abcd".to_vec(), Vec::new()));
         assert!(taken(Body::Counted(5), b"abcd", 2).is_err());
+    }
+
+    #[test]
+    fn a_line_is_too_long_at_the_same_length_whether_it_comes_at_once_or_in_pieces() {
+        let first = |note: usize| [b"1;".as_slice(), &vec![b'x'; note], b"\r\na\r\n0\r\n\r\n"].concat();
+        let last = |note: usize| [b"0\r\nX: ".as_slice(), &vec![b'x'; note], b"\r\n\r\n"].concat();
+        for (bytes, is_taken) in [
+            (first(LINE - 4), true),
+            (first(LINE - 3), false),
+            (last(LINE - 5), true),
+            (last(LINE - 4), false),
+        ] {
+            for piece in [1, 7, LINE - 1, LINE, LINE + 1, bytes.len()] {
+                let taken = taken(Body::ChunkSize, &bytes, piece);
+                assert_eq!(taken.is_ok(), is_taken, "{} by {piece}", bytes.len());
+            }
+        }
     }
 
     #[test]

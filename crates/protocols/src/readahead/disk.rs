@@ -173,11 +173,12 @@ impl Disk {
     }
 
     /// Reads from a slot; whether that succeeded.
-    async fn read(&self, held: Held, at: u64, buf: BufMut) -> (BufMut, bool) {
+    async fn read(self: &Arc<Self>, held: Held, at: u64, buf: BufMut) -> (BufMut, bool) {
         let wanted = buf.len();
         let (buf, result) = self.file.read(place(held.slot, at), buf).await;
         match result {
-            Ok(n) if n == wanted => return (buf, true),
+            // What was given up meanwhile may have been cut off, and be zeroes under a write that was under way.
+            Ok(n) if n == wanted => return (buf, !self.broken.load(Ordering::Acquire)),
             Ok(_) => self.give_up("it is shorter than what was written"),
             Err(error) => self.give_up(&error.to_string()),
         }
@@ -251,11 +252,19 @@ impl Disk {
         }
     }
 
-    /// Nothing is kept, or read from here, any more.
-    fn give_up(&self, why: &str) {
-        if !self.broken.swap(true, Ordering::Relaxed) {
-            tracing::warn!(why, "what is read of a server's file is not kept on disk any more");
+    /// Nothing is kept, or read from here, any more; others have the space.
+    fn give_up(self: &Arc<Self>, why: &str) {
+        if self.broken.swap(true, Ordering::AcqRel) {
+            return;
         }
+        tracing::warn!(why, "what is read of a server's file is not kept on disk any more");
+        let disk = self.clone();
+        rt::spawn(async move {
+            if let Err(error) = disk.file.set_len(0).await {
+                tracing::warn!(%error, "the space of what was kept on disk is not free before the node ends");
+            }
+        })
+        .detach();
     }
 }
 
@@ -400,6 +409,36 @@ mod tests {
                 assert!(!disk.broken.load(Ordering::Relaxed));
             });
         }
+    }
+
+    #[test]
+    fn a_disk_that_fails_has_its_space_back_and_nobody_reads_what_was_cut_off() {
+        run(2, async {
+            let kept = Arc::new(kept(1 << 20));
+            check(&kept, 0, 1 << 20).await;
+            settled(&kept).await;
+            let disk = kept.disk.clone().unwrap();
+            assert_eq!(disk.file.len().unwrap(), 1 << 20);
+            let readers: Vec<_> = (0..4)
+                .map(|_| {
+                    let kept = kept.clone();
+                    rt::spawn(async move {
+                        for at in 0..200 {
+                            check(&kept, at * 4096, 100_000).await;
+                        }
+                    })
+                })
+                .collect();
+            disk.give_up("a test says so");
+            while disk.file.len().unwrap() > 0 {
+                rt::yield_now().await;
+            }
+            for reader in readers {
+                reader.await.unwrap();
+            }
+            check(&kept, 0, 1 << 20).await;
+            assert_eq!(disk.file.len().unwrap(), 0);
+        });
     }
 
     #[test]
