@@ -1,18 +1,20 @@
-//! What tells the task that moves a connection's bytes what there is to do, and on which worker.
+//! The task that moves a connection's bytes: what it is told to do, and on which worker. Of nbd, nfs and iscsi.
 //!
 //! ```text
 //! one worker:    requests made in one turn ─▶ queue ─▶ task ─▶ one send
-//! another one:   request ─▶ sent at once; after many of them in a row the task moves there
+//! another one:   request ─▶ sent at once, unless others wait; after many of them in a row the task moves there
 //! ```
 //!
 //! A wake-up of another thread costs more than a request does. So the task goes where requests are made, where it runs behind those
 //! who make them, and sends what they have left together.
 
+use crate::way;
 use futures_util::task::AtomicWaker;
 use rt::Target;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::Poll;
 
@@ -71,6 +73,12 @@ impl Signals {
         self.worker.store(here(), Ordering::Release);
     }
 
+    /// The number of that worker.
+    #[cfg(test)]
+    pub fn worker(&self) -> usize {
+        self.worker.load(Ordering::Acquire)
+    }
+
     /// A request is made here. Whether the task runs on this worker, so that it is enough to queue the request; from elsewhere it is
     /// better sent at once.
     pub fn is_near(&self) -> bool {
@@ -95,9 +103,10 @@ impl Signals {
         }
     }
 
-    /// The connection is about to be ended from here, as the protocol has it: whatever ends it from now on is no loss.
-    pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
+    /// The connection is about to be ended from here, as the protocol has it: whatever ends it from now on is no loss. Whether nobody
+    /// has said so before.
+    pub fn leave(&self) -> bool {
+        !self.leaving.swap(true, Ordering::AcqRel)
     }
 
     /// Whether it is.
@@ -152,12 +161,68 @@ impl Signals {
     }
 }
 
+/// A connection whose bytes a task moves.
+pub(crate) trait Pumped: way::Connection {
+    /// What takes in what comes.
+    type Receiver: Send + 'static;
+    /// Why it is lost.
+    type Broken: From<io::Error> + Send;
+
+    /// What the task is told.
+    fn signals(&self) -> &Signals;
+
+    /// The worker where its stream was waited for lets it go.
+    fn let_go(&self);
+
+    /// Waits for something to do, by [`Signals::wait`] with the futures of its stream.
+    fn turn(&self) -> impl Future<Output = Option<io::Result<Turn>>> + Send;
+
+    /// Before that: nothing has come.
+    fn rest(&self, receiver: &mut Self::Receiver);
+
+    /// Takes in what has come.
+    fn receive(self: &Arc<Self>, receiver: &mut Self::Receiver) -> Result<(), Self::Broken>;
+
+    /// Sends what there is room for.
+    fn send(&self) -> io::Result<()>;
+
+    /// It broke.
+    fn broke(&self, cause: &Self::Broken);
+
+    /// It has ended, and `receiver` with it. What was sent arrives, where the end is [in order](Signals::leave).
+    fn ended(&self, receiver: Self::Receiver);
+}
+
+/// Has the bytes of a connection moved on a worker, until it ends.
+pub(crate) fn start<C: Pumped>(target: Target, connection: Arc<C>, receiver: C::Receiver) {
+    rt::spawn_on(target, pump(connection, receiver)).detach();
+}
+
+async fn pump<C: Pumped>(connection: Arc<C>, mut receiver: C::Receiver) {
+    connection.let_go();
+    connection.signals().settle();
+    loop {
+        connection.rest(&mut receiver);
+        let done = match connection.turn().await {
+            None => break,
+            Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
+            Some(Ok(Turn::Receive)) => connection.receive(&mut receiver),
+            Some(Ok(Turn::Send)) => connection.send().map_err(C::Broken::from),
+            Some(Err(error)) => Err(error.into()),
+        };
+        if let Err(cause) = done {
+            connection.broke(&cause);
+            break;
+        }
+    }
+    connection.ended(receiver);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::FutureExt;
     use std::future::pending;
-    use std::sync::Arc;
 
     fn turn(signals: &Signals) -> Option<Turn> {
         signals.wait(pending(), pending()).now_or_never().map(|turn| turn.unwrap().unwrap())

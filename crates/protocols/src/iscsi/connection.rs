@@ -21,8 +21,8 @@ use super::outgoing::{Burst, Outgoing};
 use super::receive::{Broken, Receiver};
 use super::tasks::{Outcome, Reply, Tasks, Term};
 use crate::places::Place;
-use crate::pump::{Signals, Turn};
-use crate::way::nanos;
+use crate::pump::{self, Pumped, Signals, Turn};
+use crate::way::{Connection as _, nanos};
 use block::{BlockError, ErrorKind, Result};
 use event_listener::{Event, IntoNotification};
 use futures_channel::oneshot;
@@ -149,7 +149,7 @@ impl Connection {
         });
         connection.tasks.alive();
         let receiver = Receiver::new(agreed.header_digest, agreed.data_digest);
-        start(Target::LeastLoaded, connection.clone(), receiver);
+        pump::start(Target::LeastLoaded, connection.clone(), receiver);
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 8)).detach();
         Ok(connection)
     }
@@ -167,11 +167,6 @@ impl Connection {
     /// How long is waited.
     pub fn patience(&self) -> Patience {
         self.patience
-    }
-
-    /// Why the connection was given up, if it was.
-    pub fn dead(&self) -> Option<BlockError> {
-        self.tasks.dead()
     }
 
     /// Makes a command and waits for its reply, whatever it says.
@@ -232,7 +227,7 @@ impl Connection {
             self.signals.queue(true);
             Ok(())
         } else {
-            self.send(&mut sending)
+            self.send_some(&mut sending)
         };
         drop(sending);
         if let Err(error) = sent {
@@ -288,7 +283,7 @@ impl Connection {
     }
 
     /// Sends what there is room for.
-    fn send(&self, sending: &mut Sending) -> io::Result<()> {
+    fn send_some(&self, sending: &mut Sending) -> io::Result<()> {
         sending.outgoing.send(&self.stream, self.status.load(Ordering::Acquire))?;
         self.signals.queue(!sending.outgoing.is_empty());
         Ok(())
@@ -350,7 +345,7 @@ impl Connection {
                 return Err(Broken::Login);
             }
         }
-        Ok(self.send(&mut sending)?)
+        Ok(self.send_some(&mut sending)?)
     }
 
     fn put_logout(&self, sending: &mut Sending) {
@@ -368,7 +363,7 @@ impl Connection {
         let lun = Lun::default();
         let question = Request::Nop { lun, tag: OWN_TAG, target_tag: NO_TAG, command, status };
         sending.outgoing.push(&question, None);
-        let sent = self.send(&mut sending);
+        let sent = self.send_some(&mut sending);
         drop(sending);
         if let Err(error) = sent {
             self.lose(&Broken::Io(error));
@@ -393,47 +388,51 @@ impl Connection {
     }
 }
 
-/// Has the bytes moved on a worker.
-fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
-    rt::spawn_on(target, pump(connection, receiver)).detach();
-}
+impl Pumped for Connection {
+    type Receiver = Receiver;
+    type Broken = Broken;
 
-/// Moves bytes until the connection ends, or they are to be moved elsewhere.
-async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
-    connection.stream.let_go();
-    connection.signals.settle();
-    let mut result = Ok(());
-    while result.is_ok() {
-        *connection.receiving.lock() = receiver.term();
+    fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    fn let_go(&self) {
+        self.stream.let_go();
+    }
+
+    async fn turn(&self) -> Option<io::Result<Turn>> {
+        self.signals.wait(self.stream.readable(), self.stream.writable()).await
+    }
+
+    fn rest(&self, receiver: &mut Receiver) {
+        *self.receiving.lock() = receiver.term();
         receiver.rest();
-        result =
-            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
-                None => break,
-                Some(Ok(Turn::Receive)) => {
-                    let received = receiver.receive(&connection.stream, &connection);
-                    connection.step_down();
-                    received
-                }
-                Some(Ok(Turn::Send)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
-                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
-                Some(Err(error)) => Err(error.into()),
-            };
     }
-    if let Err(cause) = result {
-        if !connection.signals.is_closing() && !connection.signals.is_leaving() {
-            tracing::warn!(unit = connection.name, error = %cause, "iSCSI connection lost");
+
+    fn receive(self: &Arc<Self>, receiver: &mut Receiver) -> Result<(), Broken> {
+        receiver.receive(&self.stream, self)?;
+        self.step_down();
+        Ok(())
+    }
+
+    fn send(&self) -> io::Result<()> {
+        self.send_some(&mut self.sending.lock())
+    }
+
+    fn broke(&self, cause: &Broken) {
+        if !self.signals.is_closing() && !self.signals.is_leaving() {
+            tracing::warn!(unit = self.name, error = %cause, "iSCSI connection lost");
         }
-        connection.lose(&cause);
+        self.lose(cause);
     }
-    let error = connection.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
-    receiver.abandon(&error);
-    // It may be gone already.
-    let _ = match connection.signals.is_leaving() {
-        true => connection.stream.shutdown(),
-        false => connection.stream.abort(),
-    };
-    connection.over.store(true, Ordering::Release);
-    connection.ended.notify(usize::MAX.additional());
+
+    fn ended(&self, mut receiver: Receiver) {
+        receiver.abandon(&self.dead().unwrap_or_else(|| self.lost(&Broken::Closed)));
+        // It may be gone already.
+        let _ = if self.signals.is_leaving() { self.stream.shutdown() } else { self.stream.abort() };
+        self.over.store(true, Ordering::Release);
+        self.ended.notify(usize::MAX.additional());
+    }
 }
 
 /// Looks periodically for a target that is silent, and for a command that has waited too long.

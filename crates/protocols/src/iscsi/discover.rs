@@ -46,7 +46,13 @@ async fn ask((stream, _, numbers): Session, name: &str) -> Result<Vec<u8>> {
             break;
         };
         text.extend_from_slice(&part);
-        if next == NO_TAG || text.len() > limits::TEXT {
+        if text.len() > limits::TEXT {
+            // The last name may go on.
+            let whole = text.iter().rposition(|byte| *byte == 0).map_or(0, |end| end + 1);
+            text.truncate(whole);
+            return Ok(text);
+        }
+        if next == NO_TAG {
             return Ok(text);
         }
         (question, target_tag, status) = (&[], next, numbers.stat.wrapping_add(1));

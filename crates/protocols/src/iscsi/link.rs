@@ -16,7 +16,7 @@ use super::location::{Delays, Location};
 use super::tasks::{Outcome, Reply};
 use super::unit::Unit;
 use crate::unflushed::{self, Change, Keeper, Unflushed};
-use crate::way::{self, Redial, Way};
+use crate::way::{self, Connection as _, Redial, Way};
 use block::{BlockError, ErrorKind, Result};
 use iscsi::Profile;
 use iscsi::scsi::command::Width;
@@ -376,24 +376,6 @@ impl Keeper for Link {
         }
         self.drop_what_no_flush_frees();
         flushed
-    }
-}
-
-impl way::Connection for Connection {
-    fn dead(&self) -> Option<BlockError> {
-        self.dead()
-    }
-
-    fn leave(&self) {
-        self.leave();
-    }
-
-    fn abort(&self) {
-        self.abort();
-    }
-
-    fn is_retiring(&self) -> bool {
-        self.is_retiring()
     }
 }
 

@@ -10,6 +10,8 @@ use iscsi::{
 use rt::net::{Address, Stream};
 use std::time::Duration;
 
+/// How long is waited for what a portal offers, where its answer to the login is known.
+const OFFER: Duration = Duration::from_secs(2);
 /// How often a target may send one elsewhere.
 const HOPS: usize = 4;
 
@@ -37,9 +39,11 @@ async fn find(location: &Location, profile: &Profile) -> Result<Session> {
     }
     match follow(location, profile).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // Where that fails as well, the first error says why.
-            let offer = discover::offer(location, profile).await.map_err(|_| error.clone())?;
-            Err(BlockError::new(ErrorKind::NotFound, format!("{error}; {offer}")))
+            match rt::timeout(OFFER, discover::offer(location, profile)).await {
+                Ok(Ok(offer)) => Err(BlockError::new(ErrorKind::NotFound, format!("{error}; {offer}"))),
+                // The first error says why.
+                _ => Err(error),
+            }
         }
         result => result,
     }

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Payload};
 use super::execute::{Command, Phase, execute};
+use crate::way::Connection as _;
 use block::{BlockError, ErrorKind, MAX_LENGTH, Result};
 use iscsi::Lun;
 use iscsi::scsi::command::{self, Width};

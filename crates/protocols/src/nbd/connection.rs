@@ -15,8 +15,8 @@
 use super::location::{Location, Server};
 use super::receive::{Broken, Receiver};
 use crate::inflight::{self, Term};
-use crate::pump::{Signals, Turn};
-use crate::way::nanos;
+use crate::pump::{self, Pumped, Signals, Turn};
+use crate::way::{self, Connection as _, nanos};
 use block::{BlockError, ErrorKind, Result};
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
 use nbd::{BASE_ALLOCATION, Command, CommandFlags, ExtentFlags, Headers, OptionCode, Request};
@@ -111,7 +111,11 @@ impl Connection {
             queue: Mutex::default(),
             signals: Signals::default(),
         });
-        start(Target::LeastLoaded, connection.clone(), Receiver::new(export.headers, &rest));
+        let mut receiver = Receiver::new(export.headers, &rest);
+        if let Err(cause) = receiver.work_off(&connection.requests) {
+            connection.broke(&cause);
+        }
+        pump::start(Target::LeastLoaded, connection.clone(), receiver);
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 4)).detach();
         Ok((connection, export))
     }
@@ -119,11 +123,6 @@ impl Connection {
     /// One request can mean more than 4 GiB.
     pub fn extended(&self) -> bool {
         self.headers.extended()
-    }
-
-    /// Why the connection was given up, if it was.
-    pub fn dead(&self) -> Option<BlockError> {
-        self.requests.dead()
     }
 
     /// The server tells what is allocated.
@@ -159,7 +158,7 @@ impl Connection {
         }
         match answer.await {
             Ok(answer) => answer,
-            Err(_) => (None, Err(self.requests.dead().unwrap_or_else(|| self.lost(&Broken::Closed)))),
+            Err(_) => (None, Err(self.dead().unwrap_or_else(|| self.lost(&Broken::Closed)))),
         }
     }
 
@@ -246,12 +245,6 @@ impl Connection {
         self.end(&error);
     }
 
-    /// Takes back what was sent and has not arrived.
-    pub fn abort(&self) {
-        // It may be gone already.
-        let _ = self.stream.abort();
-    }
-
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         self.lose(&Broken::Cut);
@@ -261,9 +254,15 @@ impl Connection {
         self.requests.kill(error);
         self.signals.close();
     }
+}
+
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.requests.dead()
+    }
 
     /// Sends NBD_CMD_DISC. Requests still in flight end with an error; there should be none.
-    pub fn close(&self) {
+    fn leave(&self) {
         let goodbye =
             Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
         if !self.signals.is_closing() {
@@ -275,43 +274,54 @@ impl Connection {
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));
     }
+
+    fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
+    }
 }
 
-/// Has the bytes moved on a worker.
-fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
-    rt::spawn_on(target, pump(connection, receiver)).detach();
-}
+impl Pumped for Connection {
+    type Receiver = Receiver;
+    type Broken = Broken;
 
-/// Moves bytes until the connection ends, or they are to be moved elsewhere.
-async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
-    connection.stream.let_go();
-    connection.signals.settle();
-    let mut result = receiver.work_off(&connection.requests);
-    while result.is_ok() {
-        connection.requests.receiving(receiver.term());
+    fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    fn let_go(&self) {
+        self.stream.let_go();
+    }
+
+    async fn turn(&self) -> Option<io::Result<Turn>> {
+        self.signals.wait(self.stream.readable(), self.stream.writable()).await
+    }
+
+    fn rest(&self, receiver: &mut Receiver) {
+        self.requests.receiving(receiver.term());
         receiver.rest();
-        result =
-            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
-                None => break,
-                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection.requests),
-                Some(Ok(Turn::Send)) => connection.send_queued().map_err(Broken::from),
-                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
-                Some(Err(error)) => Err(error.into()),
-            };
     }
-    if let Err(cause) = result {
-        if !connection.signals.is_leaving() {
-            tracing::warn!(export = connection.requests.name(), error = %cause, "NBD connection lost");
+
+    fn receive(self: &Arc<Self>, receiver: &mut Receiver) -> Result<(), Broken> {
+        receiver.receive(&self.stream, &self.requests)
+    }
+
+    fn send(&self) -> io::Result<()> {
+        self.send_queued()
+    }
+
+    fn broke(&self, cause: &Broken) {
+        if !self.signals.is_leaving() {
+            tracing::warn!(export = self.requests.name(), error = %cause, "NBD connection lost");
         }
-        connection.lose(&cause);
+        self.lose(cause);
     }
-    let error = connection.requests.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
-    receiver.abandon(&error);
-    // It may be gone already.
-    let _ = match connection.signals.is_leaving() {
-        true => connection.stream.shutdown(),
-        false => connection.stream.abort(),
-    };
+
+    fn ended(&self, mut receiver: Receiver) {
+        receiver.abandon(&self.dead().unwrap_or_else(|| self.lost(&Broken::Closed)));
+        // It may be gone already.
+        let _ = if self.signals.is_leaving() { self.stream.shutdown() } else { self.stream.abort() };
+    }
 }
 
 /// Checks periodically for a request that has waited too long.

@@ -15,7 +15,7 @@
 use super::connection::{Answer, Connection, Patience};
 use super::location::Location;
 use crate::unflushed::{self, Change, Keeper, Unflushed};
-use crate::way::{self, LONGEST_PAUSE, Redial, Way, nanos, pauses};
+use crate::way::{self, Connection as _, LONGEST_PAUSE, Redial, Way, nanos, pauses};
 use api::BlockdevOptionsNbd;
 use block::{BlockError, ErrorKind, Result};
 use nbd::client::Export;
@@ -217,7 +217,7 @@ impl Link {
 
     /// Ends the connection as the protocol has it. No other is made.
     pub fn close(&self) {
-        self.way.end(self.closed()).close();
+        self.way.end(self.closed()).leave();
     }
 }
 
@@ -240,7 +240,7 @@ impl Redial for Link {
         let credentials = self.credentials.as_ref();
         let (connection, export) =
             Connection::open(&self.location, credentials, &self.name, self.patience).await?;
-        self.need_same(&connection, &export).inspect_err(|_| connection.close())?;
+        self.need_same(&connection, &export).inspect_err(|_| connection.leave())?;
         Ok(connection)
     }
 
@@ -278,20 +278,6 @@ impl Keeper for Link {
         self.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
         self.unflushed.forget(&answered);
         Ok(())
-    }
-}
-
-impl way::Connection for Connection {
-    fn dead(&self) -> Option<BlockError> {
-        self.dead()
-    }
-
-    fn leave(&self) {
-        self.close();
-    }
-
-    fn abort(&self) {
-        self.abort();
     }
 }
 

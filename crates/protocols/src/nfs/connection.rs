@@ -14,8 +14,8 @@
 
 use super::receive::{Broken, Receiver};
 use crate::inflight::{self, Term};
-use crate::pump::{Signals, Turn};
-use crate::way::nanos;
+use crate::pump::{self, Pumped, Signals, Turn};
+use crate::way::{self, Connection as _, nanos};
 use block::{BlockError, ErrorKind, Result};
 use nfs::rpc::{AuthStatus, Refusal, ReplyHead};
 use nfs::{Call, Credential, Reader, Xdr, rpc, v3, xdr};
@@ -114,14 +114,9 @@ impl Connection {
             queue: Mutex::default(),
             signals: Signals::default(),
         });
-        start(Target::LeastLoaded, connection.clone(), Receiver::default());
+        pump::start(Target::LeastLoaded, connection.clone(), Receiver::default());
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), peer.patience.silence / 4)).detach();
         Ok(connection)
-    }
-
-    /// Why the connection was given up, if it was.
-    pub fn dead(&self) -> Option<BlockError> {
-        self.calls.dead()
     }
 
     /// Makes a call without data.
@@ -260,19 +255,24 @@ impl Connection {
         self.end(&error);
     }
 
-    /// Takes back what was sent and has not arrived.
-    pub fn abort(&self) {
-        // It may be gone already.
-        let _ = self.stream.abort();
-    }
-
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         self.lose(&Broken::Cut);
     }
 
-    /// Ends the connection. Calls still in flight end with an error; there should be none.
-    pub fn close(&self) {
+    fn end(&self, error: &BlockError) {
+        self.calls.kill(error);
+        self.signals.close();
+    }
+}
+
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.calls.dead()
+    }
+
+    /// Calls still in flight end with an error; there should be none.
+    fn leave(&self) {
         // What waits on a connection that was given up was told to have failed, and must not arrive later.
         if !self.signals.is_closing() {
             self.signals.leave();
@@ -282,47 +282,53 @@ impl Connection {
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.peer.name)));
     }
 
-    fn end(&self, error: &BlockError) {
-        self.calls.kill(error);
-        self.signals.close();
+    fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
     }
 }
 
-/// Has the bytes moved on a worker.
-fn start(target: Target, connection: Arc<Connection>, receiver: Receiver) {
-    rt::spawn_on(target, pump(connection, receiver)).detach();
-}
+impl Pumped for Connection {
+    type Receiver = Receiver;
+    type Broken = Broken;
 
-/// Moves bytes until the connection ends, or they are to be moved elsewhere.
-async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
-    connection.stream.let_go();
-    connection.signals.settle();
-    let mut result = Ok(());
-    while result.is_ok() {
-        connection.calls.receiving(receiver.term());
+    fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    fn let_go(&self) {
+        self.stream.let_go();
+    }
+
+    async fn turn(&self) -> Option<io::Result<Turn>> {
+        self.signals.wait(self.stream.readable(), self.stream.writable()).await
+    }
+
+    fn rest(&self, receiver: &mut Receiver) {
+        self.calls.receiving(receiver.term());
         receiver.rest();
-        result =
-            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
-                None => break,
-                Some(Ok(Turn::Receive)) => receiver.receive(&connection.stream, &connection.calls),
-                Some(Ok(Turn::Send)) => connection.send_queued().map_err(Broken::from),
-                Some(Ok(Turn::Move(target))) => return start(target, connection, receiver),
-                Some(Err(error)) => Err(error.into()),
-            };
     }
-    if let Err(cause) = result {
-        if !connection.signals.is_leaving() {
-            tracing::warn!(file = &*connection.peer.name, error = %cause, "NFS connection lost");
+
+    fn receive(self: &Arc<Self>, receiver: &mut Receiver) -> Result<(), Broken> {
+        receiver.receive(&self.stream, &self.calls)
+    }
+
+    fn send(&self) -> io::Result<()> {
+        self.send_queued()
+    }
+
+    fn broke(&self, cause: &Broken) {
+        if !self.signals.is_leaving() {
+            tracing::warn!(file = &*self.peer.name, error = %cause, "NFS connection lost");
         }
-        connection.lose(&cause);
+        self.lose(cause);
     }
-    let error = connection.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
-    receiver.abandon(&error);
-    // It may be gone already.
-    let _ = match connection.signals.is_leaving() {
-        true => connection.stream.shutdown(),
-        false => connection.stream.abort(),
-    };
+
+    fn ended(&self, mut receiver: Receiver) {
+        receiver.abandon(&self.dead().unwrap_or_else(|| self.lost(&Broken::Closed)));
+        // It may be gone already.
+        let _ = if self.signals.is_leaving() { self.stream.shutdown() } else { self.stream.abort() };
+    }
 }
 
 /// Checks periodically for a call that has waited too long.

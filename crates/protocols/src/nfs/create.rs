@@ -7,6 +7,7 @@ use super::connection::{Connection, Peer};
 use super::location::Location;
 use super::mount::{Place, Server, lookup, need_regular};
 use super::{dialled, reply};
+use crate::way::Connection as _;
 use block::{BlockError, Claim, Claiming, CreateOption, ErrorKind, PlaceRequest, Result};
 use nfs::Status;
 use nfs::v3::{Create, CreateHow, FileType, Name, NewAttributes, Remove};
@@ -36,7 +37,7 @@ pub(super) async fn claim_at(location: Location, peer: Peer) -> Result<FileClaim
     match open_or_make(&connection, &at, &path).await {
         Ok(made) => Ok(FileClaim { connection, at, made }),
         Err(error) => {
-            connection.close();
+            connection.leave();
             Err(error)
         }
     }
@@ -75,7 +76,7 @@ impl Claim for FileClaim {
     }
 
     fn keep(self: Box<Self>) {
-        self.connection.close();
+        self.connection.leave();
     }
 
     fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
@@ -84,7 +85,7 @@ impl Claim for FileClaim {
                 true => reply(self.connection.call(&Remove { of: self.at.clone() }).await).map(drop),
                 false => Ok(()),
             };
-            self.connection.close();
+            self.connection.leave();
             let what = format!("could not remove what was made at '{}'", self.at.name.0);
             removed.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e.context(what)) })
         })
@@ -93,6 +94,6 @@ impl Claim for FileClaim {
 
 impl Drop for FileClaim {
     fn drop(&mut self) {
-        self.connection.close();
+        self.connection.leave();
     }
 }

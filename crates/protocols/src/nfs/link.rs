@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::reply;
 use super::unflushed::{Said, Unflushed};
 use crate::unflushed::{self, Change, Keeper, side_by_side};
-use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos};
+use crate::way::{self, Attempts, Connection as _, LONGEST_PAUSE, Redial, Way, nanos};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::future::join_all;
 use nfs::v3::{Attributes, Commit, CommitDone, Handle, Outcome, Stability, Verifier, Write};
@@ -279,7 +279,7 @@ impl Link {
 
     /// Ends the connection. No other is made.
     pub fn close(&self) {
-        self.way.end(self.closed()).close();
+        self.way.end(self.closed()).leave();
     }
 }
 
@@ -354,20 +354,6 @@ impl Redial for Link {
     fn failed(&self, cause: BlockError) -> BlockError {
         tracing::warn!(file = self.name, error = %cause, "the NFS server can't be reached");
         cause.context(format_args!("the connection to the server of '{}' is lost", self.name))
-    }
-}
-
-impl way::Connection for Connection {
-    fn dead(&self) -> Option<BlockError> {
-        self.dead()
-    }
-
-    fn leave(&self) {
-        self.close();
-    }
-
-    fn abort(&self) {
-        self.abort();
     }
 }
 

@@ -25,6 +25,7 @@ mod receive;
 mod tests;
 mod unflushed;
 
+use crate::way::Connection as _;
 use ahead::Ahead;
 use api::{BlockdevOptionsNfs, PreallocMode};
 use block::{
@@ -136,7 +137,7 @@ impl NfsDriver {
         let FoundFile { handle, attributes, info, connection } = server.find().await?;
         let size = Arc::new(Size::default());
         if i64::try_from(attributes.size).is_err() {
-            connection.close();
+            connection.leave();
             let text = format!("'{}' is larger than 2^63 bytes", location.filename());
             return Err(BlockError::new(ErrorKind::Limit, text));
         }

@@ -14,6 +14,7 @@
 use super::connection::{Connection, Peer};
 use super::location::Location;
 use super::reply;
+use crate::way::Connection as _;
 use block::{BlockError, ErrorKind, Result};
 use nfs::limits;
 use nfs::mount::{Mount, MountStatus};
@@ -49,7 +50,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.1 {
-            self.0.close();
+            self.0.leave();
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Connection;
 use crate::iscsi::receive::Broken;
+use crate::way::{self, Connection as _};
 use block::{BlockError, ErrorKind};
 use event_listener::IntoNotification;
 use rt::Target;
@@ -19,12 +20,6 @@ impl Connection {
     pub fn lose(&self, cause: &Broken) {
         let error = self.lost(cause);
         self.end(&error);
-    }
-
-    /// Takes back what was sent and has not arrived.
-    pub fn abort(&self) {
-        // It may be gone already.
-        let _ = self.stream.abort();
     }
 
     /// Gives the connection up because somebody wants it so.
@@ -54,12 +49,6 @@ impl Connection {
         BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
     }
 
-    /// Logs out, without waiting for the target.
-    pub fn leave(&self) {
-        self.log_out();
-        self.end(&self.closed());
-    }
-
     /// Logs out, and waits for the target to say so for as long as patience lasts. Commands still in flight end with an error;
     /// there should be none.
     pub async fn close(&self) {
@@ -71,32 +60,28 @@ impl Connection {
         self.end(&self.closed());
     }
 
-    /// Tells the target that this is the end, unless it has come already.
+    /// Tells the target that this is the end, unless that was done before. Whether it is there to answer.
     fn log_out(&self) -> bool {
-        if self.signals.is_closing() || self.signals.is_leaving() {
-            return !self.signals.is_closing();
+        if self.signals.is_closing() {
+            return false;
         }
-        self.signals.leave();
-        let mut sending = self.sending.lock();
-        self.put_logout(&mut sending);
-        // If the target is gone, there is nothing to send.
-        let _ = self.send(&mut sending);
+        if self.signals.leave() {
+            let mut sending = self.sending.lock();
+            self.put_logout(&mut sending);
+            // If the target is gone, there is nothing to send.
+            let _ = self.send_some(&mut sending);
+        }
         true
     }
 
     /// The target wants the session to end within so many seconds: there is no other command in it.
     pub(super) fn retire(&self, seconds: u16) {
-        let time = Duration::from_secs(seconds.max(1).into()).min(self.patience.silence);
+        let time = Duration::from_secs(seconds.max(1).into());
         if self.unwanted.set(time).is_ok() {
             tracing::info!(unit = self.name, "the iSCSI target asks for the end of the session");
             self.tasks.refuse(&self.lost(&Broken::LogoutWanted));
             self.roomier.notify(usize::MAX.additional());
         }
-    }
-
-    /// Whether the session is about to end as the target has asked for; not by [`Connection::abort`].
-    pub fn is_retiring(&self) -> bool {
-        self.unwanted.get().is_some() && !self.over.load(Ordering::Acquire)
     }
 
     /// Waits for the end of a session whose target has asked for it.
@@ -110,21 +95,47 @@ impl Connection {
         }
     }
 
-    /// Logs out of such a session as soon as no command is under way.
+    /// Logs out of such a session as soon as no command is under way. The commands have the time that the target gives, and its answer to
+    /// the logout that of our patience.
     pub(super) fn step_down(self: &Arc<Self>) {
         let Some(time) = self.unwanted.get() else { return };
         if !self.timed.swap(true, Ordering::AcqRel) {
-            let (connection, time) = (Arc::downgrade(self), *time);
-            let late = async move {
-                rt::sleep(time).await;
-                if let Some(connection) = connection.upgrade() {
-                    connection.lose(&Broken::LogoutWanted);
-                }
-            };
-            rt::spawn_on(Target::Control, late).detach();
+            self.end_within(*time);
         }
-        if !self.tasks.are_under_way() {
-            self.log_out();
+        if !self.tasks.are_under_way() && !self.signals.is_leaving() && self.log_out() {
+            self.end_within(self.patience.logout);
         }
+    }
+
+    fn end_within(self: &Arc<Self>, time: Duration) {
+        let connection = Arc::downgrade(self);
+        let late = async move {
+            rt::sleep(time).await;
+            if let Some(connection) = connection.upgrade() {
+                connection.lose(&Broken::LogoutWanted);
+            }
+        };
+        rt::spawn_on(Target::Control, late).detach();
+    }
+}
+
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.tasks.dead()
+    }
+
+    /// Logs out, without waiting for the target.
+    fn leave(&self) {
+        self.log_out();
+        self.end(&self.closed());
+    }
+
+    fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
+    }
+
+    fn is_retiring(&self) -> bool {
+        self.unwanted.get().is_some() && !self.over.load(Ordering::Acquire)
     }
 }

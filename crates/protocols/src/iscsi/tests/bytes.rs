@@ -1,5 +1,6 @@
 //! What is written is read back, however both ends agreed to carry it.
 use super::*;
+use crate::pump::Pumped as _;
 use block::ExtentKind;
 
 const EACH: [&str; 7] = [
@@ -77,6 +78,7 @@ fn requests_of_one_worker_after_another_are_carried_out_while_their_connection_m
             for task in tasks {
                 assert!(task.await.unwrap().unwrap());
             }
+            assert_eq!(driver.link.way.connection().signals().worker(), worker);
             // Others are made elsewhere meanwhile.
             assert_eq!(read(&driver, 20_480, 512).await.unwrap(), [0; 512]);
         }

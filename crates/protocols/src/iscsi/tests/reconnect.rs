@@ -1,14 +1,20 @@
 //! Sessions that are lost, and targets that come back.
 use super::*;
+use crate::way::Connection as _;
 use iscsi::{Answer, AsyncEvent, Request as Pdu};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A driver that connects again, at a target that serves one session after the other.
 async fn lasting(rules: Rules) -> (Arc<Disk>, IscsiDriver) {
+    waiting(LONG, rules).await
+}
+
+/// The same; requests wait so long for another session.
+async fn waiting(delay: Duration, rules: Rules) -> (Arc<Disk>, IscsiDriver) {
     let (listener, port) = bound().await;
     let disk = Disk::new(rules);
     rt::spawn(disk.clone().serve(listener)).detach();
-    let driver = connect_with(port, patient(), LONG).await.unwrap();
+    let driver = connect_with(port, patient(), delay).await.unwrap();
     (disk, driver)
 }
 
@@ -180,6 +186,106 @@ fn a_cache_that_can_not_be_emptied_is_noticed_later_and_stops_no_write() {
             assert!(driver.flush().await.is_err());
         });
     }
+}
+
+#[test]
+fn what_was_noted_before_a_unit_was_seen_not_to_flush_is_not_written_over_later_changes() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let serving = disk.clone();
+        let (tell, heard) = futures_channel::oneshot::channel();
+        let served = rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &serving).await;
+            let write = loop {
+                match guest.next().await.unwrap() {
+                    (Pdu::Command { tag, block, .. }, _) if block[0] == 0x8a => break tag,
+                    (request, data) => serving.carry_out(&mut guest, request, data).await.unwrap(),
+                }
+            };
+            tell.send(()).unwrap();
+            // It is answered when both forms of a flush have been refused.
+            for code in [0x35, 0x91] {
+                let (Pdu::Command { tag, block, .. }, _) = guest.next().await.unwrap() else { panic!() };
+                assert_eq!(block[0], code);
+                guest.refuse(tag, 2, [5, 0x20, 0]).await;
+            }
+            guest.give(write, &[], 512, 512).await;
+            while serving.one(&mut guest).await.is_some() {}
+            drop(guest);
+            serving.serve(listener).await;
+        });
+        let driver = Arc::new(connect_with(port, patient(), LONG).await.unwrap());
+        let writer = driver.clone();
+        let first = rt::spawn(async move { write(&writer, 0, &[1; 512]).await });
+        heard.await.unwrap();
+        assert!(driver.flush().await.is_err());
+        first.await.unwrap().unwrap();
+        write(&driver, 0, &[2; 512]).await.unwrap();
+        disk.fuse.store(0, Relaxed);
+        assert_eq!(read(&driver, 0, 512).await.unwrap(), [2; 512]);
+        assert_eq!((disk.sessions.load(Relaxed), disk.count(0x8a)), (2, 1));
+        drop(served);
+    });
+}
+
+#[test]
+fn a_unit_that_can_not_be_used_again_has_not_refused_a_flush() {
+    for says_cached in [true, false] {
+        run(async || {
+            let unknown = (2, [5, 0x20, 0]);
+            let refusals = if says_cached { Vec::new() } else { vec![(0x1a, unknown)] };
+            let (disk, driver) = waiting(SHORT, Rules { refusals, ..Rules::default() }).await;
+            write(&driver, 0, &[1; 512]).await.unwrap();
+            // Its size is not told, by either command.
+            disk.rules.lock().refusals.extend([(0x9e, unknown); 1000]);
+            disk.fuse.store(0, Relaxed);
+            assert!(driver.flush().await.is_err());
+            // It comes back without what it had not made durable: that is there again before it is read.
+            disk.lose_power();
+            disk.rules.lock().refusals.clear();
+            let again = async {
+                loop {
+                    match read(&driver, 0, 512).await {
+                        Ok(data) => return data,
+                        Err(_) => rt::sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            };
+            assert_eq!(rt::timeout(LONG, again).await.unwrap(), [1; 512]);
+            driver.flush().await.unwrap();
+            assert_eq!(disk.durable.lock()[..512], [1; 512]);
+        });
+    }
+}
+
+#[test]
+fn a_logout_that_is_not_answered_holds_nobody_for_long() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let serving = disk.clone();
+        let served = rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &serving).await;
+            let tag = loop {
+                match guest.next().await.unwrap() {
+                    (Pdu::Command { tag, block, .. }, _) if block[0] == 0x88 => break tag,
+                    (request, data) => serving.carry_out(&mut guest, request, data).await.unwrap(),
+                }
+            };
+            guest.send(Answer::Async(AsyncEvent::LogoutWanted(u16::MAX)), &[]).await;
+            guest.give(tag, &[7; 512], 512, 512).await;
+            assert!(matches!(guest.next().await.unwrap().0, Pdu::Logout { .. }));
+            // Only the initiator ends it.
+            assert!(guest.next().await.is_none());
+            serving.serve(listener).await;
+        });
+        let driver = connect_with(port, patient(), LONG).await.unwrap();
+        assert_eq!(read(&driver, 0, 512).await.unwrap(), [7; 512]);
+        assert_eq!(read(&driver, 0, 512).await.unwrap(), [0; 512]);
+        assert_eq!(disk.sessions.load(Relaxed), 2);
+        drop(served);
+    });
 }
 
 #[test]
