@@ -29,7 +29,7 @@ use crate::driver::Undo;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
 use crate::perm::Share;
-use crate::registry::DriverKind;
+use crate::registry::{DriverKind, DriverType};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -189,7 +189,7 @@ impl GraphChange {
             node.flush().await?;
         }
         for node in &leaving {
-            let undo = match switches(node) {
+            let undo = match is_switched(node) {
                 true => Some(node.driver.set_writable(false).await?),
                 false => None,
             };
@@ -253,7 +253,7 @@ impl GraphChange {
             let before = node.length();
             let named = |error: BlockError| error.context(format!("'{}' can't be taken over", node.name()));
             node.driver.reload(&node.common()).await.map_err(named)?;
-            let writable = switches(node);
+            let writable = is_switched(node);
             self.done.push(Step::TakenOver(node.clone(), writable));
             if writable {
                 // What undoes it is undone with all of it.
@@ -324,9 +324,15 @@ impl Node {
     }
 }
 
-/// Whether a driver is switched with its node: one of a file or server writes nothing by itself.
-fn switches(node: &Node) -> bool {
-    !node.read_only() && node.driver_type.kind != DriverKind::Protocol
+/// Whether drivers of this type are switched when their nodes are taken over or let go. One of a file or server writes nothing by itself:
+/// it is as its node is at all times.
+pub(super) fn switches(of: &DriverType) -> bool {
+    of.kind != DriverKind::Protocol
+}
+
+/// Whether the driver of a node is one, and the node may write.
+fn is_switched(node: &Node) -> bool {
+    !node.read_only() && switches(node.driver_type)
 }
 
 /// `nodes` and all below them, each after what is below it.

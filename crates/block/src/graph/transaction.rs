@@ -12,6 +12,7 @@
 //!   There the permissions of the resulting topology are checked, and file locks taken accordingly;
 //! - what is undone is what the steps did, and nothing else;
 //! - a change that is abandoned, because who made it has panicked or was dropped, is undone by a task of its own.
+use super::activity;
 use super::topology::{Moved, Topology, below, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
@@ -330,7 +331,7 @@ impl GraphChange {
 
     /// Makes one node writable or read-only.
     async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
-        let undo = if !node.is_active() {
+        let undo = if !node.is_active() && activity::switches(node.driver_type) {
             // Its driver writes nothing, and is switched when the image is taken over.
             node.mark_writable(writable);
             Box::new(|| {}) as Undo

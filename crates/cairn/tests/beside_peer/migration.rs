@@ -99,6 +99,39 @@ fn nodes_become_inactive_and_active_as_with_the_peer() {
 }
 
 #[test]
+fn an_image_that_is_made_writable_while_it_is_inactive_can_be_written_to_later() {
+    if !peer_is_a_machine() {
+        return;
+    }
+    let pair = Pair::new("inactive-writable");
+    pair.given(&["qemu-img create -q -f qcow2 a 1M"]);
+    let node = "--blockdev driver=qcow2,node-name=a,read-only=on,file.driver=file,file.filename=a --chardev stdio,id=m --monitor m";
+    let reopen = |read_only: bool| {
+        format!(
+            "blockdev-reopen {{\"options\":[{{\"driver\":\"qcow2\",\"node-name\":\"a\",\"read-only\":{read_only},\
+             \"file\":{{\"driver\":\"file\",\"filename\":\"a\"}}}}]}}"
+        )
+    };
+    let set = |active: bool| format!("blockdev-set-active {{\"node-name\":\"a\",\"active\":{active}}}");
+    let resize = |size: u64| format!("block_resize {{\"node-name\":\"a\",\"size\":{size}}}");
+    let commands = [
+        set(false),
+        reopen(false),
+        set(true),
+        resize(2 << 20),
+        set(false),
+        reopen(true),
+        set(true),
+        resize(3 << 20),
+        "blockdev-del {\"node-name\":\"a\"}".to_owned(),
+    ];
+    let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    pair.same(&told(&format!("qemu-storage-daemon {node}"), &commands));
+    pair.same("qemu-img check a");
+    pair.same("qemu-img info a | grep virtual");
+}
+
+#[test]
 fn a_hand_over_is_asked_for_and_told_as_with_the_peer() {
     if !peer_is_a_machine() {
         return;
