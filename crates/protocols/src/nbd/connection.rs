@@ -202,36 +202,6 @@ impl Connection {
         }
     }
 
-    /// Sends from the queue what there is room for.
-    fn send_queued(&self) -> io::Result<()> {
-        let mut queue = self.queue.lock();
-        while !queue.is_empty() {
-            let mut parts = [IoSlice::new(&[]); PARTS];
-            let count =
-                parts.iter_mut().zip(queue.iter()).map(|(part, buf)| *part = IoSlice::new(buf)).count();
-            let mut n = match self.stream.try_send_vectored(parts.get(..count).unwrap_or_default()) {
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            self.requests.alive();
-            while let Some(front) = queue.front_mut() {
-                let taken = n.min(front.len());
-                *front = front.slice(taken..);
-                n -= taken;
-                if !front.is_empty() {
-                    break;
-                }
-                queue.pop_front();
-            }
-        }
-        if self.is_flushed()? {
-            self.signals.queue(false);
-        }
-        Ok(())
-    }
-
     fn lost(&self, cause: &Broken) -> BlockError {
         BlockError::new(
             ErrorKind::Io,
@@ -269,7 +239,7 @@ impl way::Connection for Connection {
             self.signals.leave();
             // If the server is gone, there is nothing to send.
             let _ = self.submit(&goodbye.encode(self.headers), None);
-            let _ = self.send_queued();
+            let _ = self.send();
             let _ = self.stream.shutdown_write();
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));
@@ -307,7 +277,32 @@ impl Pumped for Connection {
     }
 
     fn send(&self) -> io::Result<()> {
-        self.send_queued()
+        let mut queue = self.queue.lock();
+        while !queue.is_empty() {
+            let mut parts = [IoSlice::new(&[]); PARTS];
+            let count =
+                parts.iter_mut().zip(queue.iter()).map(|(part, buf)| *part = IoSlice::new(buf)).count();
+            let mut n = match self.stream.try_send_vectored(parts.get(..count).unwrap_or_default()) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.requests.alive();
+            while let Some(front) = queue.front_mut() {
+                let taken = n.min(front.len());
+                *front = front.slice(taken..);
+                n -= taken;
+                if !front.is_empty() {
+                    break;
+                }
+                queue.pop_front();
+            }
+        }
+        if self.is_flushed()? {
+            self.signals.queue(false);
+        }
+        Ok(())
     }
 
     fn broke(&self, cause: &Broken) {

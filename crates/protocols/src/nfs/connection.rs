@@ -212,38 +212,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends from the queue what there is room for.
-    fn send_queued(&self) -> io::Result<()> {
-        let mut queue = self.queue.lock();
-        loop {
-            while queue.front().is_some_and(|front| front.is_empty()) {
-                queue.pop_front();
-            }
-            if queue.is_empty() {
-                self.signals.queue(false);
-                return Ok(());
-            }
-            let mut parts = [IoSlice::new(&[]); PARTS];
-            let count =
-                parts.iter_mut().zip(queue.iter()).map(|(part, buf)| *part = IoSlice::new(buf)).count();
-            let mut n = match self.stream.try_send_vectored(parts.get(..count).unwrap_or_default()) {
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            self.calls.alive();
-            for part in queue.iter_mut() {
-                let taken = n.min(part.len());
-                *part = part.slice(taken..);
-                n -= taken;
-                if n == 0 {
-                    break;
-                }
-            }
-        }
-    }
-
     fn lost(&self, cause: &Broken) -> BlockError {
         let text = format!("the connection to the server of '{}' is lost: {}", self.peer.name, words(cause));
         BlockError::new(ErrorKind::Io, text)
@@ -277,7 +245,7 @@ impl way::Connection for Connection {
         if !self.signals.is_closing() {
             self.signals.leave();
             // If the server is gone, there is nothing to send.
-            let _ = self.send_queued();
+            let _ = self.send();
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.peer.name)));
     }
@@ -314,7 +282,34 @@ impl Pumped for Connection {
     }
 
     fn send(&self) -> io::Result<()> {
-        self.send_queued()
+        let mut queue = self.queue.lock();
+        loop {
+            while queue.front().is_some_and(|front| front.is_empty()) {
+                queue.pop_front();
+            }
+            if queue.is_empty() {
+                self.signals.queue(false);
+                return Ok(());
+            }
+            let mut parts = [IoSlice::new(&[]); PARTS];
+            let count =
+                parts.iter_mut().zip(queue.iter()).map(|(part, buf)| *part = IoSlice::new(buf)).count();
+            let mut n = match self.stream.try_send_vectored(parts.get(..count).unwrap_or_default()) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.calls.alive();
+            for part in queue.iter_mut() {
+                let taken = n.min(part.len());
+                *part = part.slice(taken..);
+                n -= taken;
+                if n == 0 {
+                    break;
+                }
+            }
+        }
     }
 
     fn broke(&self, cause: &Broken) {
